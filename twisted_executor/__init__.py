@@ -1,0 +1,1 @@
+"""A server that runs untrusted scripts in warm, hardened Docker containers."""

@@ -1,0 +1,352 @@
+"""The vocabulary: what the parts of the server are to each other.
+
+Interfaces and frozen values, no logic.  This module imports nothing of ours.  Times are seconds on a
+monotonic clock, sizes are bytes, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+
+class Status(Enum):
+    """What ended a run.  Where several things are true the first of this list is told."""
+
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    OUTPUT_LIMIT = "output_limit"
+    OUT_OF_MEMORY = "out_of_memory"
+    SIGNALED = "signaled"
+    NONZERO_EXIT = "nonzero_exit"
+    OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose run it is; two tenants never share a container.
+
+    @ivar key: the id of the API key, empty without keys.
+    @ivar name: the request's `tenant`, empty when absent.
+    """
+
+    key: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A script to run, checked: nothing in it can be refused by the kernel or by the agent.
+
+    @ivar script: not empty.
+    @ivar timeout: seconds, above 0, at most the server's TIMEOUT.
+    @ivar image: the reference as the client wrote it; None is the default pool's.
+    """
+
+    script: bytes
+    timeout: float
+    request_id: str
+    stdin: bytes = b""
+    args: tuple[bytes, ...] = ()
+    env: tuple[tuple[bytes, bytes], ...] = ()
+    image: str | None = None
+    tenant: Tenant = Tenant()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.  A script that fails is an outcome, never an exception.
+
+    @ivar exit_code: what a shell would show, 128 + signal when killed; None only when the script never ran.
+    @ivar signal: the name of the signal that ended the main process, "SIGKILL", else None.
+    @ivar stdout: an exact prefix of what the script wrote, at most MAX_OUTPUT_BYTES.
+    @ivar stdout_bytes: how many bytes the script wrote; above len(stdout) when it was cut.
+    @ivar execution_time: seconds from fork to the end of the main process, measured by the agent.
+    @ivar cpu_time: seconds of processor time of all processes of the run; None when the agent could not tell.
+    @ivar memory_peak: the largest resident set of one process, in bytes; None when the agent could not tell.
+    @ivar error: a sentence when the run did not end well, else None.
+    """
+
+    status: Status
+    exit_code: int | None
+    signal: str | None
+    stdout: bytes
+    stderr: bytes
+    stdout_bytes: int
+    stderr_bytes: int
+    execution_time: float
+    oom_kills: int
+    cpu_time: float | None
+    memory_peak: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """An outcome with what the server adds.
+
+    @ivar queue_time: seconds from admission to the start of the run, without a pull.
+    @ivar warm: the container was there before the request came.
+    @ivar image: the reference of the container's image as the operator or the client wrote it.
+    """
+
+    outcome: Outcome
+    queue_time: float
+    warm: bool
+    image: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """One pool at one moment, and its counts since the start.
+
+    @ivar image: the reference as the operator wrote it.
+    @ivar target: how many containers the pool keeps warm; 0 for the temporary ones.
+    @ivar failure: why the newest creation failed, None since one succeeded.
+    """
+
+    image: str
+    target: int
+    idle: int
+    busy: int
+    creating: int
+    retiring: int
+    waiting: int
+    executions: int
+    created: int
+    create_failures: int
+    retired: Mapping[str, int]
+    failure: str | None
+    temporary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorStats:
+    """All pools, and the requests that are under way."""
+
+    pools: tuple[PoolStats, ...]
+    running: int
+    waiting: int
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine says of itself.
+
+    @ivar architecture: as uname -m says it, "x86_64" or "aarch64".
+    """
+
+    version: str
+    api_version: str
+    architecture: str
+    cgroup_version: str
+    runtimes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """An image that the engine has.
+
+    @ivar reference: what the engine finds it under.
+    @ivar volumes: the mount points of its VOLUMEs, normalised absolute paths.
+    """
+
+    reference: str
+    id: str
+    architecture: str
+    volumes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One container to be created; the limits that all have in common are the control plane's.
+
+    @ivar tmpfs: the writable places beside /.script, mount point to size in bytes.
+    """
+
+    name: str
+    image: ImageInfo
+    volume: str
+    labels: Mapping[str, str]
+    tmpfs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """@ivar warnings: limits that the engine dropped, in its words."""
+
+    id: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSummary:
+    """@ivar created: seconds since 1970 on the engine's clock.  @ivar state: "created", "running", ..."""
+
+    id: str
+    name: str
+    state: str
+    created: float
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """@ivar oom_killed: a process of it was killed for memory.  @ivar paused: it is frozen from outside."""
+
+    oom_killed: bool
+    paused: bool
+
+
+class IEngine(Interface):
+    """The control plane: what is rare and slow.
+
+    Every Deferred errbacks with an L{EngineError} and nothing else, within the call's time limit.
+    Cancelling one abandons it: the call itself goes on.
+    """
+
+    def info() -> Deferred[EngineInfo]:
+        """Ask the engine who it is."""
+
+    def now() -> Deferred[float]:
+        """The engine's own clock, in seconds since 1970."""
+
+    def create(spec: ContainerSpec) -> Deferred[Created]:
+        """Create a container; L{Conflict} when the name is taken, L{NotFound} without the image."""
+
+    def start(container: str) -> Deferred[None]:
+        """Start it; one that runs already is fine."""
+
+    def remove(container: str) -> Deferred[None]:
+        """Kill and remove a container by id or name; one that is gone already is fine."""
+
+    def containers(labels: Mapping[str, str]) -> Deferred[tuple[ContainerSummary, ...]]:
+        """All containers, in any state, that carry every one of these labels (an empty value: any)."""
+
+    def fate(container: str) -> Deferred[Fate]:
+        """What happened to a container that fell silent; one that is gone still has its events."""
+
+    def image(reference: str) -> Deferred[ImageInfo]:
+        """Look at an image that the engine has, or L{NotFound}."""
+
+    def pull(reference: str) -> Deferred[None]:
+        """One attempt; L{PullFailed} says whether another can help."""
+
+    def fill_volume(volume: str, image: str, name: str, labels: Mapping[str, str], agent: bytes) -> Deferred[None]:
+        """Put the agent into the volume through a helper container of that name, which is never started.
+
+        A volume that holds the agent already is left alone.
+        """
+
+
+class IImageStore(Interface):
+    """The images that the engine has or can get."""
+
+    def resolve(reference: str) -> Deferred[ImageInfo]:
+        """Find it on the engine, else pull it, once for all that wait.
+
+        Errbacks with L{ImageNotFound} or an L{Unavailable}.  Cancelling does not stop the pull.
+        """
+
+
+class ISandbox(Interface):
+    """One warm container.  It runs one job at a time."""
+
+    name = Attribute("The container's name on the engine.")
+    lost = Attribute("A Deferred[str] that fires once, with a reason, when the container cannot be used again.")
+
+    def run(job: Job) -> Deferred[Outcome]:
+        """Run it; L{SandboxLost} when the container dies of anything but the script's memory.
+
+        Cancelling ends the run; the container then settles as after any other.
+        """
+
+    def settled() -> Deferred[str | None]:
+        """Fires after a run, once nothing of it is left, with one word on why the container cannot serve another.
+
+        None when it can.
+        """
+
+    def destroy() -> Deferred[None]:
+        """Kill and remove it.  Any number of times; fires when it is gone or given up (then it is logged)."""
+
+
+class ISandboxSource(Interface):
+    """Makes sandboxes."""
+
+    def create(image: str) -> Deferred[ISandbox]:
+        """Make and greet one from this reference, pulling the image where the engine lacks it.
+
+        Errbacks with L{ImageNotFound} or an L{Unavailable}.  Cancelling it leaves no container.
+        """
+
+
+class IPool(Interface):
+    """Warm sandboxes of one image, or temporary ones of many."""
+
+    def take(image: str, tenant: Tenant) -> Deferred[ILease]:
+        """Borrow a sandbox; L{Overloaded} when the queue is full or the wait too long.
+
+        Cancelling gives up the place in the queue.
+        """
+
+    def check_room() -> None:
+        """Raise what `take` would raise at once because of load, else nothing."""
+
+    def stats() -> PoolStats:
+        """Count the containers."""
+
+
+class ILease(Interface):
+    """A sandbox that one request has borrowed."""
+
+    sandbox = Attribute("The ISandbox.")
+    warm = Attribute("bool: it was there before the request came.")
+
+    def release() -> None:
+        """Give it back, once.  The pool waits until it has settled, then keeps or retires it."""
+
+
+class IExecutor(Interface):
+    """The use case: run a job in a sandbox."""
+
+    def check_room(image: str | None) -> None:
+        """Raise L{Draining} or L{Overloaded} if a request would be refused at once, else nothing."""
+
+    def execute(job: Job) -> Deferred[Execution]:
+        """Run the job; errbacks with an L{ExecutorError}.  Cancelling ends the run."""
+
+    def stats() -> ExecutorStats:
+        """Look at all pools."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """@ivar status: "healthy", "degraded" or "unhealthy".  @ivar reasons: sentences, empty when healthy."""
+
+    status: str
+    reasons: tuple[str, ...]
+    ready: bool
+
+
+class IHealth(Interface):
+    """Says whether scripts can run."""
+
+    def report() -> HealthReport:
+        """Look at what is known; asks nobody and never blocks."""
+
+
+class IMetrics(Interface):
+    """All figures, in two forms."""
+
+    def as_json() -> Mapping[str, object]:
+        """The figures under the names that the README shows."""
+
+    def as_text(accept: str) -> tuple[str, bytes]:
+        """The content type and the text, Prometheus or OpenMetrics by the Accept header."""
