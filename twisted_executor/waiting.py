@@ -1,0 +1,78 @@
+"""The line in which requests wait for a container: bounded, in order, each with a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from twisted_executor.boundaries import ILease, Tenant
+from twisted_executor.errors import ExecutorError, Overloaded
+
+
+class Waiter:
+    """One request that waits; `lease` fires with what it waits for."""
+
+    __slots__ = ("arrived", "image", "lease", "tenant", "timeout")
+
+    def __init__(self, image: str, tenant: Tenant, arrived: float, lease: Deferred[ILease]) -> None:
+        self.image = image
+        self.tenant = tenant
+        self.arrived = arrived
+        self.lease = lease
+        self.timeout: IDelayedCall | None = None
+
+
+class WaitingLine:
+    """Requests, oldest first.  A request whose Deferred is cancelled leaves by itself."""
+
+    def __init__(self, clock: IReactorTime, size: int, timeout: float, servers: int) -> None:
+        """@param timeout: seconds that one may wait.  @param servers: how many containers serve the line."""
+        self._clock = clock
+        self._size = size
+        self._timeout = timeout
+        self._servers = servers
+        self._waiters: list[Waiter] = []
+        self.reason: ExecutorError | None = None  # what to say instead of "overloaded" to those who waited in vain
+
+    def __iter__(self) -> Iterator[Waiter]:
+        return iter(self._waiters)
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def check_room(self) -> None:
+        """Raise L{Overloaded} when it is full."""
+        if len(self._waiters) >= self._size:
+            raise Overloaded(
+                f"{len(self._waiters)} requests wait already, which is all that may (QUEUE_SIZE).", self._drain_time()
+            )
+
+    def join(self, image: str, tenant: Tenant) -> Waiter:
+        """Stand at the end."""
+        waiter = Waiter(image, tenant, self._clock.seconds(), Deferred(lambda _: self.leave(waiter)))
+        self._waiters.append(waiter)
+        waiter.timeout = self._clock.callLater(self._timeout, self._expire, waiter)
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """No longer wait; harmless when it does not."""
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+            assert waiter.timeout is not None
+            if waiter.timeout.active():
+                waiter.timeout.cancel()
+
+    def refuse(self, waiter: Waiter, error: ExecutorError) -> None:
+        """Tell it that nothing will come."""
+        self.leave(waiter)
+        waiter.lease.errback(error)
+
+    def _expire(self, waiter: Waiter) -> None:
+        sentence = f"No container became free within {self._timeout:g} seconds (QUEUE_TIMEOUT)."
+        self.refuse(waiter, self.reason or Overloaded(sentence, self._drain_time()))
+
+    def _drain_time(self) -> float:
+        """A guess in whole seconds, for Retry-After: a tenth of a second for each run before it."""
+        return max(1.0, round(len(self._waiters) / self._servers * 0.1))
