@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from twisted_executor.boundaries import ISandbox, ISandboxSource, Job, Outcome, Status
 from twisted_executor.errors import ExecutorError, ImageNotFound, SandboxLost
+from twisted_executor.services import follow
 
 ECHO = Outcome(Status.OK, 0, None, b"hi\n", b"", 3, 0, 0.001, 0, 0.001, 1 << 20, None)
 
@@ -35,7 +36,8 @@ class MemorySandbox:
             raise SandboxLost("The container is not idle.")
         self.jobs.append(job)
         self._settling = Deferred()
-        self._finished = finished = Deferred(lambda _: self.settle(None))
+        finished: Deferred[Outcome] = Deferred(lambda _: self.settle(None))
+        self._finished = finished
         if job.script in self._answers:
             self.finish(self._answers[job.script])
             self.settle(None)
@@ -64,14 +66,7 @@ class MemorySandbox:
         """Fires with what `settle` is told."""
         if self._settling is None:
             return succeed(self._unfit)
-        waiter: Deferred[str | None] = Deferred()
-
-        def tell(unfit: str | None) -> str | None:
-            waiter.callback(unfit)
-            return unfit
-
-        self._settling.addCallback(tell)
-        return waiter
+        return follow(self._settling)
 
     def die(self, reason: str = "The container's stream ended.") -> None:
         """The container ends by itself."""
@@ -89,9 +84,7 @@ class MemorySandbox:
         self.die("The server removed the container.")
         if self.held_removal is None:
             return succeed(None)
-        waiter: Deferred[None] = Deferred()
-        self.held_removal.addCallback(lambda _: waiter.callback(None))
-        return waiter
+        return follow(self.held_removal)
 
 
 @implementer(ISandboxSource)

@@ -101,10 +101,7 @@ def periodic(
 
 
 class Backoff:
-    """Waits longer after each failure in a row, with jitter.
-
-    @ivar waiting: a failure was not long ago.
-    """
+    """Waits longer after each failure in a row, with jitter."""
 
     first = 0.2  # seconds, halved to 1.5 times by the jitter
     most = 5.0
@@ -119,6 +116,7 @@ class Backoff:
 
     @property
     def waiting(self) -> bool:
+        """Whether `again` is still to be called."""
         return self._timer is not None
 
     def failed(self) -> None:
@@ -153,6 +151,19 @@ def ended(deferred: Deferred[Any]) -> Deferred[None]:
 
     deferred.addBoth(fire)
     return end
+
+
+def follow(deferred: Deferred[T]) -> Deferred[T]:
+    """One's own Deferred for the success of one that several wait for; cancelling it changes nothing for them."""
+    own: Deferred[T] = Deferred(lambda _: None)
+
+    def fire(result: T) -> T:
+        if not own.called:
+            own.callback(result)
+        return result
+
+    deferred.addCallback(fire)
+    return own
 
 
 async def cancelled(deferred: Deferred[Any] | None) -> None:
