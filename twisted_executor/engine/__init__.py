@@ -1,0 +1,1 @@
+"""The control plane.  The only package that knows docker-py."""

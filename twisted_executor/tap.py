@@ -1,0 +1,223 @@
+"""The composition root: `twistd script-executor`.  It knows all concrete names and does no I/O."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import sys
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from hashlib import sha256
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+from twisted.application.service import IService, MultiService
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, quoteStringArgument
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+
+from twisted_executor import keys, logs, metrics, web
+from twisted_executor.agent import agent_binary
+from twisted_executor.boundaries import IExecutor, IPool, ISandboxSource
+from twisted_executor.config import ConfigurationError, Settings, config_help, read
+from twisted_executor.confinement import Confinement
+from twisted_executor.engine.control import DockerEngine, Limits
+from twisted_executor.executor import Executor
+from twisted_executor.health import EngineWatch, Health
+from twisted_executor.image_store import ImageStore, PullPolicy
+from twisted_executor.images import canonical
+from twisted_executor.planning import Capacity
+from twisted_executor.pool import PoolPolicy, WarmPool
+from twisted_executor.sandbox import RunPolicy
+from twisted_executor.server import ServerService
+from twisted_executor.services import OrderedMultiService, Supervised, Threads, Watchdog, periodic
+from twisted_executor.source import EngineSource, SourcePolicy
+
+WATCH_INTERVAL = 2.0  # seconds between questions to the engine
+SWEEP_INTERVAL = 30.0
+STOP_LIMIT = 20.0  # seconds that a stop may take beyond its drain
+
+
+class Options(usage.Options):
+    """The command line; an option wins over the environment."""
+
+    synopsis = "[options]"
+    longdesc = "Runs untrusted scripts in warm, hardened Docker containers.  Configured by environment variables."
+    optParameters = (
+        ("host", None, "127.0.0.1", "Address to listen on."),
+        ("port", "p", None, "Port to listen on; default: HOST_PORT.", int),
+    )
+    optFlags = (
+        ("debug", None, "Log at level debug."),
+        ("check-config", None, "Check the configuration and exit."),
+    )
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        """@param environ: the environment variables; None: those of the process."""
+        super().__init__()
+        self._environ = os.environ if environ is None else environ
+        self.settings: Settings
+        self["listen"] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """An endpoint to listen on, such as unix:/run/executor.sock; may be repeated.  Instead of host and port."""
+        self["listen"].append(endpoint)
+
+    opt_l = opt_listen
+
+    def opt_config_help(self) -> None:
+        """Explain every environment variable and exit."""
+        print(config_help())
+        sys.exit(0)
+
+    def postOptions(self) -> None:
+        """Read the environment; every problem is reported at once."""
+        try:
+            self.settings = read(self._environ)
+            self.keys = keys.read_file(self.settings.api_keys_file) if self.settings.api_keys_file else None
+        except (ConfigurationError, keys.KeysError) as error:
+            raise usage.UsageError(f"The configuration is wrong:\n{error}") from error
+        if self["check-config"]:
+            print("The configuration is fine.")
+            sys.exit(0)
+        port = self.settings.host_port if self["port"] is None else self["port"]
+        if not self["listen"]:
+            self["listen"] = [f"tcp:{port}:interface={quoteStringArgument(self['host'])}:backlog=1024"]
+
+
+class Root(OrderedMultiService):
+    """The whole server.  It gives twistd its log observer."""
+
+    def __init__(self, observer: ILogObserver | None) -> None:
+        super().__init__()
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Where the parent is twistd's application, log through our observer."""
+        if self._observer is not None and hasattr(parent, "setComponent"):
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """Build the tree, leaves first.  @param reactor: None: the running process's."""
+    if reactor is None:
+        from twisted.internet import reactor
+    settings = options.settings
+    root = Root(_observer(options))
+
+    lanes = {name: Threads(f"{name} threads", size, reactor) for name, size in _LANES.items()}
+    engine = DockerEngine(
+        settings.docker_host, _limits(settings), settings.custom_image_pull_timeout, reactor, **lanes
+    )
+    images = ImageStore(engine, _pull_policy(settings), reactor, random.random)
+    source = EngineSource(
+        engine, _endpoint(settings.docker_host, reactor), images, _agent, _source_policy(settings), reactor,
+        secrets.randbelow,
+    )  # fmt: skip
+    registry = CollectorRegistry()
+    meters = metrics.Metrics(registry, reactor, _labels(settings))
+    pools, temporary = _pools(metrics.MeteredSource(source, meters, reactor), settings, reactor)
+    executor = Executor(
+        settings.base_image, pools, temporary, images, reactor, settings.queue_size, settings.drain_timeout
+    )
+    meters.watch(executor.stats)
+    watch = EngineWatch(engine)
+    health = Health(executor.stats, watch, lambda: source.concessions)
+    api = web.API(metrics.MeteredExecutor(executor, meters), health, meters, _web_limits(options), reactor)
+
+    for service in lanes.values():
+        service.setServiceParent(root)
+    Supervised("engine watch", periodic(watch.look, reactor, WATCH_INTERVAL), reactor).setServiceParent(root)
+    Supervised("sweep", periodic(source.sweep, reactor, SWEEP_INTERVAL), reactor).setServiceParent(root)
+    every_pool = MultiService()
+    for pool in (*pools.values(), temporary):
+        pool.setServiceParent(every_pool)
+    every_pool.setServiceParent(root)
+    executor.setServiceParent(root)
+    ServerService(options["listen"], api.site(reactor), executor.drain, settings.drain_delay, reactor).setServiceParent(root)
+    limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
+    Watchdog(limit, partial(os._exit, 1)).setServiceParent(root)
+    return root
+
+
+# How many calls of each kind run at once.
+_LANES = {"control": 6, "removal": 4, "pulls": 2}
+
+
+def _observer(options: Options) -> ILogObserver | None:
+    """Ours, writing where twistd would; None where twistd was told to log elsewhere (--syslog, --logger)."""
+    parent = cast("Mapping[str, Any]", getattr(options, "parent", None) or {})
+    if parent.get("syslog") or parent.get("logger"):
+        return None
+    level = "debug" if options["debug"] else options.settings.log_level
+    path = parent.get("logfile") or ("-" if parent.get("nodaemon", True) else "twistd.log")
+    return logs.observer(level, options.settings.log_format, path)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        memory=settings.memory_limit,
+        cpu=settings.cpu_limit,
+        pids=settings.pids_limit,
+        script=settings.max_request_bytes,
+        runtime=settings.container_runtime,
+    )
+
+
+def _pull_policy(settings: Settings) -> PullPolicy:
+    return PullPolicy(
+        registry=settings.custom_image_registry,
+        retries=settings.custom_image_pull_retries,
+        plain=frozenset({settings.base_image}),
+    )
+
+
+def _source_policy(settings: Settings) -> SourcePolicy:
+    return SourcePolicy(
+        instance=secrets.token_hex(6),
+        fillers=(settings.base_image, *(pool.image for pool in settings.custom_pools)),
+        tmp=settings.tmpfs_size,
+        rest=settings.tmpfs_rest,
+        confinement=Confinement(
+            settings.memory_limit, settings.cpu_limit, settings.pids_limit, settings.require_limits
+        ),
+        run=RunPolicy(settings.max_output_bytes, allow_ptrace="ptrace" in settings.seccomp_allow),
+    )
+
+
+def _pools(source: ISandboxSource, settings: Settings, reactor: Any) -> tuple[dict[str, WarmPool], WarmPool]:
+    """The configured pools by canonical reference, the default one first; and the temporary one."""
+
+    def pool(label: str, capacity: Capacity, idle_ttl: float | None = None) -> WarmPool:
+        policy = PoolPolicy(
+            label=label,
+            capacity=capacity,
+            queue_size=settings.queue_size,
+            queue_timeout=settings.queue_timeout,
+            max_uses=settings.container_max_uses,
+            max_age=settings.container_max_age,
+            idle_ttl=idle_ttl,
+        )
+        return WarmPool(source, policy, reactor, random.random)
+
+    sizes = {settings.base_image: settings.pool_size} | {p.image: p.size for p in settings.custom_pools}
+    standing = {canonical(image): pool(image, Capacity(size, image)) for image, size in sizes.items()}
+    return standing, pool("temporary", Capacity(settings.max_temporary, None), settings.temporary_idle_ttl)
+
+
+def _endpoint(docker_host: str, reactor: Any) -> IStreamClientEndpoint:
+    url = urlsplit(docker_host)
+    if url.scheme == "unix":
+        return UNIXClientEndpoint(reactor, url.path, timeout=10)
+    return HostnameEndpoint(reactor, url.hostname, url.port or 2375)
+
+
+@lru_cache(maxsize=4)
+def _agent(architecture: str) -> tuple[str, bytes]:
+    """The volume of the agent for this architecture, named by its digest, and its binary."""
+    binary = agent_binary(architecture)
+    return f"twisted-executor-agent-{sha256(binary).hexdigest()[:16]}", binary
