@@ -35,6 +35,7 @@ from twisted_executor.sandbox import RunPolicy, Sandbox
 
 LABEL = "twisted-executor"  # on everything of ours; its value is "sandbox", "filler" or "agent"
 INSTANCE_LABEL = "twisted-executor.instance"
+MQUEUE = "/dev/mqueue"  # the engine mounts it for a private IPC namespace; the agent empties it
 PARALLEL = 4  # creations at once; more only makes each of them slower
 ABANDONED = 600.0  # seconds after which a container that never started is removed, whoever made it
 
@@ -133,7 +134,7 @@ class EngineSource:
             sandbox.attached(stream)
             await self._engine.start(created.id)
             hello = await greeted
-            conceded = policy.confinement.check(hello.facts, tmpfs, created.warnings)
+            conceded = policy.confinement.check(hello.facts, (*tmpfs, MQUEUE), created.warnings)
             sandbox.uids = uid_range(hello.facts)
         except BaseException:
             greeted.addErrback(lambda _: None)

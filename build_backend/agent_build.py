@@ -1,0 +1,53 @@
+"""Compiles the agent, for every architecture, with what is there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent.parent / "twisted_executor" / "agent"
+BINARIES = SOURCE / "bin"
+
+# The kernel's headers of the build machine come after musl's own.
+_KERNEL = ["-idirafter", "/usr/include", "-idirafter", f"/usr/include/{sys.implementation._multiarch}"]
+_COMPILERS = {
+    "x86_64": (["musl-gcc", *_KERNEL], ["x86_64-linux-gnu-gcc"]),
+    "aarch64": (["aarch64-linux-musl-gcc"], ["aarch64-linux-gnu-gcc"]),
+}
+_FLAGS = "-std=c11 -Os -static -Wall -Wextra -Werror -ffunction-sections -fdata-sections -Wl,--gc-sections -s".split()
+
+
+def compiler(architecture: str) -> list[str] | None:
+    """The command of the first compiler for it that this machine has, or None."""
+    return next((list(command) for command in _COMPILERS[architecture] if shutil.which(command[0])), None)
+
+
+def requirements() -> list[str]:
+    """What pip must bring for the build: a compiler for all architectures, where one is missing."""
+    return [] if all(map(compiler, _COMPILERS)) else ["ziglang>=0.13"]
+
+
+def build() -> None:
+    """Compile what is older than its source."""
+    BINARIES.mkdir(exist_ok=True)
+    sources = sorted(SOURCE.glob("*.c"))
+    newest = max(path.stat().st_mtime for path in SOURCE.glob("*.[ch]"))
+    for architecture in _COMPILERS:
+        target = BINARIES / f"agent-{architecture}"
+        if not target.exists() or target.stat().st_mtime < newest:
+            _compile(architecture, sources, target)
+
+
+def _compile(architecture: str, sources: list[Path], target: Path) -> None:
+    command = compiler(architecture)
+    if command is None:
+        if find_spec("ziglang") is None:
+            raise SystemExit(f"No C compiler for {architecture}: install musl-tools and gcc-aarch64-linux-gnu, or ziglang.")
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{architecture}-linux-musl"]
+    unfinished = target.with_suffix(".new")
+    subprocess.run([*command, *_FLAGS, "-o", str(unfinished), *map(str, sources)], check=True)
+    unfinished.chmod(0o755)
+    unfinished.replace(target)

@@ -1,0 +1,56 @@
+"""Servers for the tests, and the engine itself to meddle with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import docker
+import pytest
+
+from tests.engine.server_process import ServerProcess, wait_until
+from twisted_executor.source import LABEL
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.APIClient]:
+    """The engine, without which these tests fail."""
+    client = docker.APIClient(version="auto", timeout=60)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    """A server with the default settings, but two containers of the small image."""
+    running = ServerProcess()
+    try:
+        yield running.ready()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers with other settings; all are ended with the test."""
+    started: list[ServerProcess] = []
+
+    def begin(**environ: str) -> ServerProcess:
+        started.append(ServerProcess(**environ))
+        return started[-1]
+
+    yield begin
+    for running in started:
+        running.stop()
+
+
+@pytest.fixture
+def ours(engine: docker.APIClient) -> Callable[[], list[str]]:
+    """The ids of all containers of ours on the engine."""
+    return lambda: [c["Id"] for c in engine.containers(all=True, filters={"label": LABEL})]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left(engine: docker.APIClient) -> Iterator[None]:
+    """No container of ours outlives the tests."""
+    yield
+    wait_until(lambda: not engine.containers(all=True, filters={"label": LABEL}), "all containers are gone")

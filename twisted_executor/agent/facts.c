@@ -1,0 +1,217 @@
+/* What the agent sees of its container: for the greeting, the wipe and the account of a run. */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CGROUP "/sys/fs/cgroup/"
+#define UNLIMITED (1ULL << 60) /* version 1 says a number near 2^63 */
+
+char mounts[MOST_MOUNTS][MOST_PATH];
+int mount_count;
+
+static char text[32768];
+
+/* A whole small file with a zero behind it; NULL when it cannot be read. */
+static char *slurp(const char *path)
+{
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    size_t size = 0;
+    ssize_t got = -1;
+    if (file < 0)
+        return NULL;
+    while (size < sizeof text - 1 && (got = read(file, text + size, sizeof text - 1 - size)) > 0)
+        size += got;
+    close(file);
+    text[size] = 0;
+    return got < 0 ? NULL : text;
+}
+
+static char said[16384];
+static size_t said_size;
+
+static void say(const char *key, const char *value)
+{
+    int size = snprintf(said + said_size, sizeof said - said_size, "%s %s\n", key, value);
+    if (size > 0 && (size_t)size < sizeof said - said_size)
+        said_size += size;
+}
+
+static void say_number(const char *key, const char *value)
+{
+    char number[32];
+    if (!strncmp(value, "max", 3) || *value == '-' || strtoull(value, NULL, 10) >= UNLIMITED)
+        return say(key, "max");
+    snprintf(number, sizeof number, "%llu", strtoull(value, NULL, 10));
+    say(key, number);
+}
+
+static bool say_file(const char *key, const char *path)
+{
+    char *value = slurp(path);
+    if (value)
+        say_number(key, value);
+    return value != NULL;
+}
+
+static void say_map(const char *key, const char *path)
+{
+    char joined[512] = "", *map = slurp(path), *rest = NULL;
+    unsigned inside, outside, count;
+    for (char *line = map ? strtok_r(map, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest)) {
+        size_t at = strlen(joined);
+        if (sscanf(line, "%u %u %u", &inside, &outside, &count) == 3)
+            snprintf(joined + at, sizeof joined - at, "%s%u %u %u", at ? "," : "", inside, outside, count);
+    }
+    if (*joined)
+        say(key, joined);
+}
+
+static void say_status(void)
+{
+    static const char *const names[][2] = {
+        {"CapEff:", "caps_effective"}, {"CapPrm:", "caps_permitted"}, {"CapBnd:", "caps_bounding"},
+        {"CapInh:", "caps_inheritable"}, {"CapAmb:", "caps_ambient"}, {"NoNewPrivs:", "no_new_privs"},
+        {"Seccomp:", "seccomp"},
+    };
+    char *status = slurp("/proc/self/status"), *rest = NULL, name[32], value[32];
+    for (char *line = status ? strtok_r(status, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            if (sscanf(line, "%31s %31s", name, value) == 2 && !strcmp(name, names[i][0]))
+                say(names[i][1], value);
+}
+
+/* Memory and swap together, as version 1 counts; version 2 has two limits. */
+static void say_memory_2(void)
+{
+    unsigned long long memory, swap;
+    char number[32], *value = slurp(CGROUP "memory.max");
+    if (!value)
+        return;
+    say_number("memory_limit", value);
+    bool bounded = *value != 'm';
+    memory = strtoull(value, NULL, 10);
+    if (!(value = slurp(CGROUP "memory.swap.max")))
+        return;
+    swap = strtoull(value, NULL, 10);
+    snprintf(number, sizeof number, "%llu", memory + swap);
+    say("memory_swap_limit", bounded && *value != 'm' ? number : "max");
+}
+
+static void say_limits(void)
+{
+    char quota[32], period[32], *value;
+    if (say_file("memory_limit", CGROUP "memory/memory.limit_in_bytes")) {
+        say_file("memory_swap_limit", CGROUP "memory/memory.memsw.limit_in_bytes");
+        say_file("cpu_quota", CGROUP "cpu/cpu.cfs_quota_us");
+        say_file("cpu_period", CGROUP "cpu/cpu.cfs_period_us");
+        say_file("pids_limit", CGROUP "pids/pids.max");
+        return;
+    }
+    say_memory_2();
+    if ((value = slurp(CGROUP "cpu.max")) && sscanf(value, "%31s %31s", quota, period) == 2) {
+        say_number("cpu_quota", quota);
+        say_number("cpu_period", period);
+    }
+    say_file("pids_limit", CGROUP "pids.max");
+}
+
+/* Those that are up: some kernels put tunnels that are down into every namespace. */
+static void say_interfaces(void)
+{
+    char names[512] = "", path[320];
+    DIR *folder = opendir("/sys/class/net");
+    struct dirent *entry;
+    while (folder && (entry = readdir(folder))) {
+        size_t at = strlen(names);
+        snprintf(path, sizeof path, "/sys/class/net/%s/flags", entry->d_name);
+        char *flags = entry->d_name[0] == '.' ? NULL : slurp(path);
+        if (flags && strtoul(flags, NULL, 16) & 1)
+            snprintf(names + at, sizeof names - at, "%s%s", at ? "," : "", entry->d_name);
+    }
+    if (folder) {
+        closedir(folder);
+        say("interfaces", names);
+    }
+}
+
+/* From the kernel's octal escapes. */
+static void unescape(char *to, const char *from, size_t most)
+{
+    size_t at = 0;
+    unsigned code;
+    while (*from && at + 1 < most)
+        if (*from == '\\' && sscanf(from, "\\%3o", &code) == 1) {
+            to[at++] = code;
+            from += 4;
+        } else
+            to[at++] = *from++;
+    to[at] = 0;
+}
+
+static void see_mount(const char *escaped, const char *options, char *writable, size_t most)
+{
+    struct stat found;
+    char path[MOST_PATH];
+    if (!strcmp(escaped, "/"))
+        say("read_only_root", strncmp(options, "ro", 2) ? "0" : "1");
+    if (strncmp(options, "rw", 2))
+        return;
+    unescape(path, escaped, sizeof path);
+    if (stat(path, &found) || !S_ISDIR(found.st_mode) || !(found.st_mode & S_IWOTH))
+        return;
+    if (mount_count == MOST_MOUNTS || strlen(escaped) >= MOST_PATH)
+        fault("more writable mounts than can be wiped");
+    strcpy(mounts[mount_count++], path);
+    size_t at = strlen(writable);
+    snprintf(writable + at, most - at, "%s", at ? "," : "");
+    for (const char *c = escaped; *c && strlen(writable) + 5 < most; c++) {
+        at = strlen(writable);
+        snprintf(writable + at, most - at, *c == ',' ? "\\054" : "%c", *c);
+    }
+}
+
+static void say_mounts(void)
+{
+    static char writable[8192], all[sizeof text];
+    char *info = slurp("/proc/self/mountinfo"), *rest = NULL;
+    if (!info)
+        fault("the mounts cannot be read");
+    strcpy(all, info);
+    for (char *line = strtok_r(all, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        char path[MOST_PATH * 4], options[256];
+        if (sscanf(line, "%*s %*s %*s %*s %2047s %255s", path, options) == 2)
+            see_mount(path, options, writable, sizeof writable);
+    }
+    say("writable", writable);
+}
+
+void facts_send(void)
+{
+    unsigned char version[4];
+    put32(version, VERSION);
+    memcpy(said, version, 4);
+    said_size = 4;
+    say_map("uid_map", "/proc/self/uid_map");
+    say_map("gid_map", "/proc/self/gid_map");
+    say_status();
+    say_limits();
+    say_interfaces();
+    say_mounts();
+    frames_send(HELLO, 0, said, said_size);
+}
+
+uint32_t oom_kills(void)
+{
+    char *counts = slurp(CGROUP "memory/memory.oom_control");
+    if (!counts)
+        counts = slurp(CGROUP "memory.events");
+    char *found = counts ? strstr(counts, "oom_kill ") : NULL;
+    return found ? strtoul(found + 9, NULL, 10) : 0;
+}

@@ -1,0 +1,202 @@
+/* From a START frame to a running script: a fresh user, a filter, clean streams. */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ALLOW_PTRACE 1
+
+extern char **environ;
+
+static int drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}}, found[2];
+    if (syscall(SYS_capset, &header, none))
+        return errno;
+    if (syscall(SYS_capget, &header, found))
+        return errno;
+    return memcmp(found, none, sizeof none) ? EPERM : 0;
+}
+
+/* Every step is read back: a prototype that did not look went on as root after a uid that the engine does not map. */
+int become(uint32_t uid)
+{
+    uid_t ruid, euid, suid;
+    gid_t rgid, egid, sgid;
+    if (setgroups(0, NULL) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid))
+        return errno;
+    if (getresuid(&ruid, &euid, &suid) || getresgid(&rgid, &egid, &sgid))
+        return errno;
+    if (ruid != uid || euid != uid || suid != uid || rgid != uid || egid != uid || sgid != uid || getgroups(0, NULL))
+        return EPERM;
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
+        return errno;
+    int error = drop_capabilities();
+    if (error)
+        return error;
+    return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : EPERM;
+}
+
+/* The first victim when memory runs out; only before setuid, as /proc/self then belongs to somebody else. */
+static int first_to_go(void)
+{
+    int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (file < 0)
+        return errno;
+    int error = write(file, "1000", 4) == 4 ? 0 : errno;
+    close(file);
+    return error;
+}
+
+static void default_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t none;
+    for (int number = 1; number < NSIG; number++)
+        sigaction(number, &action, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static bool same_name(const char *one, const char *other)
+{
+    size_t length = strcspn(one, "=");
+    return !strncmp(one, other, length + 1);
+}
+
+/* The image's variables, ours over them, the request's over both; the last of a name wins. */
+static char **environment(char **request)
+{
+    static char *const ours[] = {"HOME=/tmp", "TMPDIR=/tmp", "USER=sandbox", "LOGNAME=sandbox", NULL};
+    char *const *const layers[] = {environ, ours, request};
+    size_t most = 1, size = 0;
+    for (int i = 0; i < 3; i++)
+        for (char *const *name = layers[i]; *name; name++)
+            most++;
+    char **list = calloc(most, sizeof *list);
+    for (int i = 0; list && i < 3; i++)
+        for (char *const *name = layers[i]; *name; name++) {
+            size_t at = 0;
+            while (at < size && !same_name(*name, list[at]))
+                at++;
+            list[at] = *name;
+            size += at == size;
+        }
+    return list;
+}
+
+/* The arguments behind one or two names. */
+static char **argument_list(const char *first, const char *second, char **args)
+{
+    size_t count = 0, at = 0;
+    while (args[count])
+        count++;
+    char **list = calloc(count + 3, sizeof *list);
+    if (!list)
+        return NULL;
+    list[at++] = (char *)first;
+    if (second)
+        list[at++] = (char *)second;
+    memcpy(list + at, args, count * sizeof *list);
+    return list;
+}
+
+static bool has_interpreter(void)
+{
+    char begin[2] = {0};
+    int file = open(SCRIPT, O_RDONLY | O_CLOEXEC);
+    bool found = file >= 0 && read(file, begin, 2) == 2 && begin[0] == '#' && begin[1] == '!';
+    close(file);
+    return found;
+}
+
+/* Returns the errno of what could not be set up, or of exec. */
+static int confined_exec(const struct start *start, int *stage)
+{
+    int error;
+    *stage = STAGE_SETUP;
+    bool direct = has_interpreter();
+    char **args = direct ? argument_list(SCRIPT, NULL, start->args) : argument_list("sh", SCRIPT, start->args);
+    char **env = environment(start->env);
+    if (!args || !env)
+        return ENOMEM;
+    setsid();
+    umask(022);
+    default_signals();
+    if (setpriority(PRIO_PROCESS, 0, 19) || chdir("/tmp"))
+        return errno;
+    if ((error = first_to_go()) || (error = become(start->uid)) || (error = filter_install(start->flags & ALLOW_PTRACE)))
+        return error;
+    *stage = STAGE_EXEC;
+    execve(direct ? SCRIPT : "/bin/sh", args, env);
+    return errno;
+}
+
+static _Noreturn void run_child(const struct start *start, int in, int out, int err, int failure)
+{
+    uint32_t told[2];
+    int stage;
+    if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
+        _exit(127);
+    told[1] = confined_exec(start, &stage);
+    told[0] = stage;
+    if (write(failure, told, sizeof told) != sizeof told)
+        _exit(127);
+    _exit(told[1] == ENOENT ? 127 : 126);
+}
+
+static void close_both(int ends[2])
+{
+    close(ends[0]);
+    close(ends[1]);
+}
+
+bool spawn(const struct start *start, struct child *child)
+{
+    int in[2], out[2], err[2], failure[2];
+    if (pipe2(in, O_CLOEXEC))
+        return false;
+    if (pipe2(out, O_CLOEXEC)) {
+        close_both(in);
+        return false;
+    }
+    if (pipe2(err, O_CLOEXEC)) {
+        close_both(in);
+        close_both(out);
+        return false;
+    }
+    if (pipe2(failure, O_CLOEXEC | O_NONBLOCK)) {
+        close_both(in);
+        close_both(out);
+        close_both(err);
+        return false;
+    }
+    child->pid = fork();
+    if (child->pid == 0)
+        run_child(start, in[0], out[1], err[1], failure[1]);
+    close(in[0]);
+    close(out[1]);
+    close(err[1]);
+    close(failure[1]);
+    child->in = in[1];
+    child->out = out[0];
+    child->err = err[0];
+    child->failure = failure[0];
+    /* Only our ends: the script's are other files, and must block. */
+    fcntl(child->in, F_SETFL, O_NONBLOCK);
+    fcntl(child->out, F_SETFL, O_NONBLOCK);
+    fcntl(child->err, F_SETFL, O_NONBLOCK);
+    return child->pid > 0;
+}
