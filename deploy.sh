@@ -42,7 +42,7 @@ install_server() {
     if ! .venv/bin/twistd --help 2>/dev/null | grep -q script-executor; then
         echo "Installing into .venv ..."
         python3 -m venv .venv || die "python3 -m venv fails; install python3-venv"
-        $python -m pip install -q -r requirements.txt
+        $python -m pip install -qq -r requirements.txt
     fi
 }
 
@@ -79,7 +79,8 @@ import sys, time, urllib.request
 
 base, seconds, path, *body = sys.argv[1:]
 deadline = time.monotonic() + float(seconds)
-request = urllib.request.Request(base + path, *(text.encode() for text in body), {"Content-Type": "application/json"})
+data = body[0].encode() if body else None
+request = urllib.request.Request(base + path, data, {"Content-Type": "application/json"})
 while True:
     try:
         print(urllib.request.urlopen(request, timeout=60).read().decode())
@@ -121,7 +122,7 @@ stop() {
     done
     rm -f "$pidfile"
     # The volume with the agent outlives servers; one that is in use is refused by the engine and stays.
-    docker volume ls -q --filter label=twisted-executor | xargs -r -n 1 docker volume rm >/dev/null 2>&1 || true
+    docker volume ls -q --filter name=twisted-executor-agent- | xargs -r -n 1 docker volume rm >/dev/null 2>&1 || true
     echo "Stopped."
 }
 

@@ -47,7 +47,7 @@ install_packages() {
 
 # What the installation depends on: when none of it has changed, the environment is left as it is.
 fingerprint() {
-    { pwd; python3 --version; find setup.* pyproject.toml requirements.txt MANIFEST.in twisted_executor/agent \
+    { pwd; python3 --version; find setup.* pyproject.toml requirements.txt MANIFEST.in build_backend twisted_executor/agent \
         -type f ! -path '*/bin/*' ! -name '*.pyc' -print0 | sort -z | xargs -0 cat; } | sha256sum
 }
 

@@ -45,7 +45,9 @@ def _compile(architecture: str, sources: list[Path], target: Path) -> None:
     command = compiler(architecture)
     if command is None:
         if find_spec("ziglang") is None:
-            raise SystemExit(f"No C compiler for {architecture}: install musl-tools and gcc-aarch64-linux-gnu, or ziglang.")
+            raise SystemExit(
+                f"No C compiler for {architecture}: install musl-tools and gcc-aarch64-linux-gnu, or ziglang."
+            )
         command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{architecture}-linux-musl"]
     unfinished = target.with_suffix(".new")
     subprocess.run([*command, *_FLAGS, "-o", str(unfinished), *map(str, sources)], check=True)

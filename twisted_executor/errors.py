@@ -25,6 +25,36 @@ class RequestTooLarge(ExecutorError):
     code = "request_too_large"
 
 
+class Unauthorized(ExecutorError):
+    """The request has no API key, or one that is not known."""
+
+    code = "unauthorized"
+
+
+class Forbidden(ExecutorError):
+    """The request comes from where none may come: a web page, or under a host name that is not ours."""
+
+    code = "forbidden"
+
+
+class NoSuchResource(ExecutorError):
+    """There is nothing at this path."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(ExecutorError):
+    """There is something at this path, but not for this method."""
+
+    code = "method_not_allowed"
+
+
+class UnsupportedMediaType(ExecutorError):
+    """The body is not said to be JSON."""
+
+    code = "unsupported_media_type"
+
+
 class ImageNotAllowed(ExecutorError):
     """The image exists perhaps, but ALLOWED_IMAGES does not name it."""
 

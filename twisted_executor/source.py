@@ -120,17 +120,13 @@ class EngineSource:
         policy = self._policy
         name = f"twisted-executor-{policy.instance}-{self._random_below(1 << 48):012x}"
         tmpfs = tmpfs_sizes(policy.tmp, policy.rest, image.volumes)
-        sandbox = Sandbox(
-            name, self._engine, self._clock, policy.run, self._random_below, self._known.discard
-        )
+        sandbox = Sandbox(name, self._engine, self._clock, policy.run, self._random_below, self._known.discard)
         self._known.add(name)
         greeted = sandbox.greeted
         greeted.addErrback(lambda failure: failure)
         try:
             created = await self._engine.create(ContainerSpec(name, image, volume, self._labels("sandbox"), tmpfs))
-            stream = await attach(
-                self._endpoint, created.id, info.api_version, sandbox.received, sandbox.closed
-            )
+            stream = await attach(self._endpoint, created.id, info.api_version, sandbox.received, sandbox.closed)
             sandbox.attached(stream)
             await self._engine.start(created.id)
             hello = await greeted

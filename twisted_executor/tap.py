@@ -6,22 +6,23 @@ import os
 import random
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, TextIO, cast
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import IService, MultiService
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, quoteStringArgument
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver
 from twisted.python import usage
+from twisted.python.logfile import LogFile
 
 from twisted_executor import keys, logs, metrics, web
 from twisted_executor.agent import agent_binary
-from twisted_executor.boundaries import IExecutor, IPool, ISandboxSource
+from twisted_executor.boundaries import ISandboxSource
 from twisted_executor.config import ConfigurationError, Settings, config_help, read
 from twisted_executor.confinement import Confinement
 from twisted_executor.engine.control import DockerEngine, Limits
@@ -59,7 +60,6 @@ class Options(usage.Options):
         """@param environ: the environment variables; None: those of the process."""
         super().__init__()
         self._environ = os.environ if environ is None else environ
-        self.settings: Settings
         self["listen"] = []
 
     def opt_listen(self, endpoint: str) -> None:
@@ -76,14 +76,15 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Read the environment; every problem is reported at once."""
         try:
-            self.settings = read(self._environ)
-            self.keys = keys.read_file(self.settings.api_keys_file) if self.settings.api_keys_file else None
+            self.configuration = read(self._environ)
+            path = self.configuration.api_keys_file
+            self.api_keys = keys.read_file(path) if path else None
         except (ConfigurationError, keys.KeysError) as error:
             raise usage.UsageError(f"The configuration is wrong:\n{error}") from error
         if self["check-config"]:
             print("The configuration is fine.")
             sys.exit(0)
-        port = self.settings.host_port if self["port"] is None else self["port"]
+        port = self.configuration.host_port if self["port"] is None else self["port"]
         if not self["listen"]:
             self["listen"] = [f"tcp:{port}:interface={quoteStringArgument(self['host'])}:backlog=1024"]
 
@@ -91,14 +92,15 @@ class Options(usage.Options):
 class Root(OrderedMultiService):
     """The whole server.  It gives twistd its log observer."""
 
-    def __init__(self, observer: ILogObserver | None) -> None:
+    def __init__(self, observer: Callable[[], ILogObserver] | None) -> None:
+        """@param observer: makes it; None: twistd's own is to be used."""
         super().__init__()
         self._observer = observer
 
     def setServiceParent(self, parent: Any) -> None:
         """Where the parent is twistd's application, log through our observer."""
         if self._observer is not None and hasattr(parent, "setComponent"):
-            parent.setComponent(ILogObserver, self._observer)
+            parent.setComponent(ILogObserver, self._observer())
         super().setServiceParent(parent)
 
 
@@ -106,28 +108,25 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """Build the tree, leaves first.  @param reactor: None: the running process's."""
     if reactor is None:
         from twisted.internet import reactor
-    settings = options.settings
+    settings = options.configuration
     root = Root(_observer(options))
 
     lanes = {name: Threads(f"{name} threads", size, reactor) for name, size in _LANES.items()}
-    engine = DockerEngine(
-        settings.docker_host, _limits(settings), settings.custom_image_pull_timeout, reactor, **lanes
-    )
+    engine = DockerEngine(settings.docker_host, _limits(settings), settings.custom_image_pull_timeout, reactor, **lanes)
     images = ImageStore(engine, _pull_policy(settings), reactor, random.random)
     source = EngineSource(
         engine, _endpoint(settings.docker_host, reactor), images, _agent, _source_policy(settings), reactor,
         secrets.randbelow,
     )  # fmt: skip
-    registry = CollectorRegistry()
-    meters = metrics.Metrics(registry, reactor, _labels(settings))
-    pools, temporary = _pools(metrics.MeteredSource(source, meters, reactor), settings, reactor)
+    meters = metrics.Metrics(CollectorRegistry(), reactor, lambda: executor.stats(), _references(settings))
+    pools, temporary = _pools(metrics.MeteredSource(source, meters.made, reactor), settings, reactor)
     executor = Executor(
         settings.base_image, pools, temporary, images, reactor, settings.queue_size, settings.drain_timeout
     )
-    meters.watch(executor.stats)
     watch = EngineWatch(engine)
     health = Health(executor.stats, watch, lambda: source.concessions)
-    api = web.API(metrics.MeteredExecutor(executor, meters), health, meters, _web_limits(options), reactor)
+    metered = metrics.MeteredExecutor(executor, meters)
+    api = web.API(metered, health, meters, _web_rules(options), partial(secrets.token_hex, 8))
 
     for service in lanes.values():
         service.setServiceParent(root)
@@ -138,7 +137,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         pool.setServiceParent(every_pool)
     every_pool.setServiceParent(root)
     executor.setServiceParent(root)
-    ServerService(options["listen"], api.site(reactor), executor.drain, settings.drain_delay, reactor).setServiceParent(root)
+    site = api.site(reactor)
+    ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
     Watchdog(limit, partial(os._exit, 1)).setServiceParent(root)
     return root
@@ -148,14 +148,38 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 _LANES = {"control": 6, "removal": 4, "pulls": 2}
 
 
-def _observer(options: Options) -> ILogObserver | None:
+def _observer(options: Options) -> Callable[[], ILogObserver] | None:
     """Ours, writing where twistd would; None where twistd was told to log elsewhere (--syslog, --logger)."""
     parent = cast("Mapping[str, Any]", getattr(options, "parent", None) or {})
     if parent.get("syslog") or parent.get("logger"):
         return None
-    level = "debug" if options["debug"] else options.settings.log_level
+    level = "debug" if options["debug"] else options.configuration.log_level
     path = parent.get("logfile") or ("-" if parent.get("nodaemon", True) else "twistd.log")
-    return logs.observer(level, options.settings.log_format, path)
+
+    def make() -> ILogObserver:
+        stream = sys.stdout if path == "-" else LogFile.fromFullPath(path)
+        return logs.observer(level, options.configuration.log_format, cast(TextIO, stream))
+
+    return make
+
+
+def _references(settings: Settings) -> tuple[str, ...]:
+    """All configured images, as the operator wrote them, the default one first."""
+    return (settings.base_image, *(pool.image for pool in settings.custom_pools))
+
+
+def _web_rules(options: Options) -> web.WebRules:
+    settings = options.configuration
+    allowed = settings.allowed_images
+    return web.WebRules(
+        timeout=settings.timeout,
+        body=settings.max_request_bytes,
+        waiting=settings.max_waiting_bytes,
+        hosts=settings.allowed_hosts,
+        keys=options.api_keys,
+        allowed=allowed,
+        allowed_canonical=frozenset(map(canonical, (*allowed, *_references(settings)))) if allowed else frozenset(),
+    )
 
 
 def _limits(settings: Settings) -> Limits:
@@ -179,7 +203,7 @@ def _pull_policy(settings: Settings) -> PullPolicy:
 def _source_policy(settings: Settings) -> SourcePolicy:
     return SourcePolicy(
         instance=secrets.token_hex(6),
-        fillers=(settings.base_image, *(pool.image for pool in settings.custom_pools)),
+        fillers=_references(settings),
         tmp=settings.tmpfs_size,
         rest=settings.tmpfs_rest,
         confinement=Confinement(
@@ -213,7 +237,7 @@ def _endpoint(docker_host: str, reactor: Any) -> IStreamClientEndpoint:
     url = urlsplit(docker_host)
     if url.scheme == "unix":
         return UNIXClientEndpoint(reactor, url.path, timeout=10)
-    return HostnameEndpoint(reactor, url.hostname, url.port or 2375)
+    return HostnameEndpoint(reactor, url.hostname or "localhost", url.port or 2375)
 
 
 @lru_cache(maxsize=4)

@@ -32,7 +32,9 @@ def outcome(end: End, job: Job, stdout: bytes, stderr: bytes, output_end: int) -
         oom_kills=end.oom_kills,
         cpu_time=end.cpu,
         memory_peak=end.memory_peak,
-        error=_exec_error(end.errno, job.script) if end.stage == STAGE_EXEC else _error(status, code, number, job, output_end),
+        error=_exec_error(end.errno, job.script)
+        if end.stage == STAGE_EXEC
+        else _error(status, code, number, job, output_end),
     )
 
 

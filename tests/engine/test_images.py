@@ -57,7 +57,11 @@ def test_image_settings(start: Callable[..., ServerProcess]) -> None:
     server = start(CUSTOM_POOLS=f"{image}=1").ready()
     assert server.output("echo $GREETING; pwd", image=image) == "from the image\n/tmp\n"
     server.output("echo x > /data/mine; echo y > '/var/lib/cache dir/mine'", image=image)
-    assert server.output("ls -A /data '/var/lib/cache dir'", image=image).split() == ["/data:", "/var/lib/cache", "dir:"]
+    assert server.output("ls -A /data '/var/lib/cache dir'", image=image).split() == [
+        "/data:",
+        "/var/lib/cache",
+        "dir:",
+    ]
     assert server.execute("head -c 300m /dev/zero > /data/x", image=image)["exit_code"] == 1
 
 
@@ -170,7 +174,8 @@ def test_failing_pool(start: Callable[..., ServerProcess]) -> None:
     wait_until(server.listening, "it listens")
     wait_until(lambda: server.get("/health").status == 200, "it is not unhealthy")
     report = wait_until(
-        lambda: (found := server.get("/health").json)["status"] == "degraded" and image in str(found) and found, "degraded"
+        lambda: (found := server.get("/health").json)["status"] == "degraded" and image in str(found) and found,
+        "degraded",
     )
     assert report["reasons"]
     assert server.output("echo hi") == "hi\n"

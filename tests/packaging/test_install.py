@@ -42,9 +42,16 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def artifacts(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The source distribution, and the wheel that is built of it and of nothing else."""
+    """The source distribution, and the wheel that is built of it and of nothing else.
+
+    The checkout has an old agent from somewhere, which must not get in.
+    """
     built = tmp_path_factory.mktemp("dist")
+    old = checkout / "twisted_executor/agent/bin/agent-x86_64"
+    old.parent.mkdir()
+    old.write_bytes(b"old")
     run(sys.executable, "-m", "build", "--outdir", built, checkout)
+    shutil.rmtree(old.parent)
     (sdist,), (wheel,) = built.glob("*.tar.gz"), built.glob("*.whl")
     return {"sdist": sdist, "wheel": wheel}
 

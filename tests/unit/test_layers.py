@@ -13,12 +13,12 @@ PACKAGE = Path(__file__).parents[2] / "twisted_executor"
 ORDER = (
     # The vocabulary.
     ("errors", "boundaries"),
-    # Pure: no reactor, no I/O.
-    ("images", "values", "config", "frames", "wire", "verdict", "confinement", "planning"),
+    # Pure: no reactor, nothing that waits.
+    ("images", "values", "config", "frames", "wire", "verdict", "confinement", "planning", "keys", "schema", "gate"),
     # Services.
     ("services", "waiting", "pool", "executor", "health"),
     # Edges.
-    ("agent", "attach", "engine", "image_store", "sandbox", "source", "logs", "keys", "metrics", "web", "server"),
+    ("agent", "attach", "engine", "image_store", "sandbox", "source", "logs", "metrics", "guard", "web", "server"),
     # Composition.
     ("tap",),
     # For tests.
@@ -32,6 +32,7 @@ OWNERS = {
     "docker": {"engine"},
     "requests": {"engine"},
     "docker_image": {"images"},
+    "msgspec": {"schema"},
     "klein": {"web"},
     "werkzeug": {"web"},
     "prometheus_client": {"metrics", "tap"},

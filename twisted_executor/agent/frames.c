@@ -1,106 +1,155 @@
-/* Frames from the server, taken as they come: in pieces of any size. */
+/* Frames to and from the server, over our stdin and stdout, which never block. */
 #include "agent.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { HEADER = 16, MOST_START = 2 << 20 };
+#define HEADER 16
+#define RESERVE 4096 /* for frames of our own: a run has few, and they are small */
+#define QUEUE (2 * (MOST_PAYLOAD + HEADER) + RESERVE)
 
-static struct {
-    uint8_t header[HEADER];
-    size_t have; /* bytes of the header */
-    size_t left; /* bytes of the payload that are to come */
-    uint64_t run;
-    uint8_t *start; /* the payload of a START, which is kept until it is whole */
-    size_t start_count;
-} frame;
+static unsigned char input[MOST_PAYLOAD + HEADER];
+static size_t input_at, input_end;
+static unsigned char head[HEADER];
+static size_t head_size;
+static unsigned char small[MOST_PAYLOAD];
+static unsigned char *payload, *large;
+static size_t payload_size;
 
-static void check_length(enum type type, size_t length) {
-    switch (type) {
-    case START:
-        if (length > MOST_START)
-            fault("START is too long");
-        return;
-    case SCRIPT:
-        if (length == 0)
-            fault("SCRIPT is empty");
-        /* fallthrough */
-    case STDIN:
-        if (length > MOST_PAYLOAD)
-            fault("the frame is too long");
-        return;
-    case CANCEL:
-    case PING:
-        if (length != 0)
-            fault("CANCEL and PING have no payload");
-        return;
-    default:
-        fault("there is no such type of frame");
+static unsigned char queue[QUEUE];
+static size_t queue_at, queue_end;
+
+bool frames_read(void)
+{
+    if (input_at < input_end)
+        return true;
+    ssize_t got = read(STDIN_FILENO, input, sizeof input);
+    if (got < 0)
+        return errno == EAGAIN || errno == EINTR;
+    input_at = 0;
+    input_end = got;
+    return got > 0;
+}
+
+static size_t take(void *to, size_t most)
+{
+    size_t there = input_end - input_at, size = there < most ? there : most;
+    memcpy(to, input + input_at, size);
+    input_at += size;
+    return size;
+}
+
+static void begin_payload(const struct frame *frame)
+{
+    if (frame->type < START || frame->type > PING || head[1] || head[2] || head[3])
+        fault("a frame that is none");
+    if (frame->length > (frame->type == START ? MOST_START : MOST_PAYLOAD))
+        fault("a frame that is too long");
+    payload = small;
+    if (frame->length > sizeof small && !(payload = large = malloc(frame->length)))
+        fault("no memory for a frame");
+    payload_size = 0;
+}
+
+bool frames_next(struct frame *frame)
+{
+    if (head_size == HEADER && payload_size == get32(head + 4)) {
+        /* The frame before this one has been used. */
+        head_size = 0;
+        free(large);
+        large = NULL;
+    }
+    if (head_size < HEADER) {
+        head_size += take(head + head_size, HEADER - head_size);
+        if (head_size < HEADER)
+            return false;
+        *frame = (struct frame){.type = head[0], .length = get32(head + 4)};
+        begin_payload(frame);
+    }
+    uint32_t length = get32(head + 4);
+    payload_size += take(payload + payload_size, length - payload_size);
+    if (payload_size < length)
+        return false;
+    *frame = (struct frame){.type = head[0], .length = length, .run = get64(head + 8), .payload = payload};
+    return true;
+}
+
+static void make_room(void)
+{
+    if (queue_at == queue_end)
+        queue_at = queue_end = 0;
+    else if (queue_at > 0) {
+        memmove(queue, queue + queue_at, queue_end - queue_at);
+        queue_end -= queue_at;
+        queue_at = 0;
     }
 }
 
-/* The header is whole. */
-static void begin(void) {
-    enum type type = frame.header[0];
-    if (frame.header[1] | frame.header[2] | frame.header[3])
-        fault("the reserved bytes are not zero");
-    frame.left = get32(frame.header + 4);
-    frame.run = get64(frame.header + 8);
-    check_length(type, frame.left);
-    if ((frame.run == 0) != (type == PING))
-        fault("the run's id is zero, or PING has one");
-    if (type == START) {
-        frame.start_count = frame.left;
-        frame.start = malloc(frame.left + 1);
-        if (frame.start == NULL)
-            fault("there is no memory for START");
-    }
+static void put_header(uint8_t type, uint64_t run, size_t length)
+{
+    unsigned char *at = queue + queue_end;
+    memset(at, 0, HEADER);
+    at[0] = type;
+    put32(at + 4, length);
+    put64(at + 8, run);
 }
 
-/* A piece of the payload. */
-static void take(const uint8_t *bytes, size_t count) {
-    switch ((enum type)frame.header[0]) {
-    case START:
-        memcpy(frame.start + frame.start_count - frame.left, bytes, count);
-        break;
-    case SCRIPT:
-        run_script(frame.run, bytes, count);
-        break;
-    default:
-        run_stdin(frame.run, bytes, count);
-    }
-    frame.left -= count;
+void frames_send(uint8_t type, uint64_t run, const void *data, size_t length)
+{
+    if (queue_end + HEADER + length > QUEUE)
+        make_room();
+    if (queue_end + HEADER + length > QUEUE)
+        fault("the server does not read"); /* a server that pings and never reads */
+    put_header(type, run, length);
+    if (length)
+        memcpy(queue + queue_end + HEADER, data, length);
+    queue_end += HEADER + length;
 }
 
-/* The frame is whole. */
-static void end(void) {
-    enum type type = frame.header[0];
-    if (type == START)
-        run_start(frame.run, frame.start, frame.start_count);
-    else if (type == CANCEL)
-        run_cancel(frame.run);
-    else if (type == PING)
-        queue_frame(PONG, 0, NULL, 0);
-    else if (type == STDIN && get32(frame.header + 4) == 0)
-        run_stdin(frame.run, NULL, 0);
-    frame.have = 0;
+unsigned char *frames_reserve(size_t size)
+{
+    if (queue_end + HEADER + size + RESERVE > QUEUE)
+        make_room();
+    return queue_end + HEADER + size + RESERVE > QUEUE ? NULL : queue + queue_end + HEADER;
 }
 
-void frames_receive(const uint8_t *bytes, size_t count) {
-    while (count > 0) {
-        size_t wanted = frame.have < HEADER ? HEADER - frame.have : frame.left;
-        size_t piece = count < wanted ? count : wanted;
-        if (frame.have < HEADER) {
-            memcpy(frame.header + frame.have, bytes, piece);
-            frame.have += piece;
-            if (frame.have == HEADER)
-                begin();
-        } else {
-            take(bytes, piece);
-        }
-        bytes += piece;
-        count -= piece;
-        if (frame.have == HEADER && frame.left == 0)
-            end();
+void frames_commit(uint8_t type, uint64_t run, size_t length)
+{
+    put_header(type, run, length);
+    queue_end += HEADER + length;
+}
+
+bool frames_flush(void)
+{
+    while (queue_at < queue_end) {
+        ssize_t written = write(STDOUT_FILENO, queue + queue_at, queue_end - queue_at);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0 && errno == EAGAIN)
+            return false;
+        if (written < 0)
+            _exit(0); /* the server is gone */
+        queue_at += written;
     }
+    return true;
+}
+
+bool frames_pending(void)
+{
+    return queue_at < queue_end;
+}
+
+_Noreturn void fault(const char *why)
+{
+    size_t length = strlen(why);
+    make_room();
+    if (queue_end + HEADER + length <= QUEUE) {
+        put_header(FAULT, 0, length);
+        memcpy(queue + queue_end + HEADER, why, length);
+        queue_end += HEADER + length;
+    }
+    frames_flush();
+    _exit(70);
 }

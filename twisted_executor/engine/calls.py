@@ -19,6 +19,7 @@ AGENT_FOLDER = "/.executor"
 EVENT_DELAY = 0.3  # seconds that an oom event may come after the end of the stream
 CALL_LIMIT = 15.0  # seconds that a call may take; a start was seen to take 0.15
 
+
 def remove(client: APIClient, container: str) -> None:
     """Kill and remove it, and wait until it is gone."""
     deadline = time.monotonic() + CALL_LIMIT
@@ -71,9 +72,7 @@ def image(client: APIClient, reference: str) -> ImageInfo:
     return ImageInfo(reference, found["Id"], found["Architecture"], tuple(sorted(volumes)))
 
 
-def fill_volume(
-    client: APIClient, volume: str, image: str, name: str, labels: Mapping[str, str], agent: bytes
-) -> None:
+def fill_volume(client: APIClient, volume: str, image: str, name: str, labels: Mapping[str, str], agent: bytes) -> None:
     """Put the agent into the volume through a container that is never started."""
     client.create_volume(volume, labels=dict(labels))
     helper = client.create_container(
@@ -82,9 +81,7 @@ def fill_volume(
         name=name,
         labels=dict(labels),
         use_config_proxy=False,
-        host_config=client.create_host_config(
-            network_mode="none", mounts=[Mount(AGENT_FOLDER, volume, no_copy=True)]
-        ),
+        host_config=client.create_host_config(network_mode="none", mounts=[Mount(AGENT_FOLDER, volume, no_copy=True)]),
     )["Id"]
     try:
         if not _holds(client, helper, f"{AGENT_FOLDER}/agent"):

@@ -1,0 +1,158 @@
+"""Whether a request may come in, by its headers alone.  Pure: it is asked before the body is read."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from twisted.web.http_headers import Headers
+
+from twisted_executor.errors import (
+    ExecutorError,
+    Forbidden,
+    InvalidRequest,
+    RequestTooLarge,
+    Unauthorized,
+    UnsupportedMediaType,
+)
+from twisted_executor.keys import Keys
+
+_HOST = re.compile(r"(?P<name>[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?", re.IGNORECASE)
+_PATH = re.compile(rb"/[!-~]*")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_OPEN = b"/health"
+
+
+@dataclass(frozen=True, slots=True)
+class GateRules:
+    """@ivar hosts: names under which the server may be called; empty: localhost and literal IP addresses; "*": any.
+
+    @ivar keys: None: no key is asked for.
+    @ivar most: bytes of a body.
+    """
+
+    hosts: tuple[str, ...]
+    keys: Keys | None
+    most: int
+
+
+class Gate:
+    """Looks at the head of each request."""
+
+    def __init__(self, rules: GateRules, check_room: Callable[[], None]) -> None:
+        """@param check_room: raises when a script could not run anyway."""
+        self._rules = rules
+        self._check_room = check_room
+
+    def admit(self, method: bytes, target: bytes, headers: Headers, length: int | None) -> str:
+        """Let it in, as the name of its API key, "" without keys.
+
+        @param length: the declared length of the body, None when it comes in chunks.
+        @raise ExecutorError: why not.
+        """
+        path = _path(target)
+        host = _host(headers)
+        if length is not None and length > self._rules.most:
+            raise too_large(self._rules.most)
+        if path == _OPEN or path.startswith(_OPEN + b"/"):
+            return ""
+        self._check_host(host)
+        _check_origin(headers)
+        key = self._key(headers)
+        if path == b"/execute" and method == b"POST":
+            _check_type(headers)
+            self._check_room()
+        return key
+
+    def _check_host(self, host: str) -> None:
+        hosts = self._rules.hosts
+        if "*" in hosts or (not hosts and self._rules.keys is not None):
+            return
+        match = _HOST.fullmatch(host)
+        assert match is not None
+        name = match["name"].lower()
+        if name in hosts or (not hosts and (name == "localhost" or _is_address(name))):
+            return
+        raise Forbidden(f"This server is not to be called as {name}; ALLOWED_HOSTS names what it may be called.")
+
+    def _key(self, headers: Headers) -> str:
+        if self._rules.keys is None:
+            return ""
+        values = headers.getRawHeaders(b"authorization") or []
+        scheme, _, secret = values[0].partition(b" ") if len(values) == 1 else (b"", b"", b"")
+        name = self._rules.keys.name_of(secret.strip()) if scheme.lower() == b"bearer" else None
+        if name is None:
+            raise Unauthorized("An API key is needed: send the header Authorization: Bearer KEY.")
+        return name
+
+
+def too_large(most: int) -> RequestTooLarge:
+    """The error for a body above so many bytes."""
+    return RequestTooLarge(f"The body is larger than {most} bytes, which is the most (MAX_REQUEST_BYTES).")
+
+
+def request_id(headers: Headers) -> str | None:
+    """The client's own id of its request, when there is one that can be used."""
+    values = headers.getRawHeaders("x-request-id") or []
+    return values[0] if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]) else None
+
+
+def _path(target: bytes) -> bytes:
+    if not _PATH.fullmatch(target):
+        raise InvalidRequest("The request's target must be a path that begins with /.")
+    path = target.split(b"?", 1)[0]
+    try:
+        unquote_to_bytes(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The path is not UTF-8.") from None
+    return path
+
+
+def _host(headers: Headers) -> str:
+    values: Sequence[bytes] = headers.getRawHeaders(b"host") or []
+    text = values[0].decode("ascii", "replace") if len(values) == 1 else ""
+    match = _HOST.fullmatch(text)
+    if match is None or int(match["port"] or 0) > 65535:
+        raise InvalidRequest("The request must have exactly one Host header, with a name or an address.")
+    return text
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _check_origin(headers: Headers) -> None:
+    """A page of another origin must not run scripts on its visitor's machine."""
+    host = (headers.getRawHeaders("host") or [""])[0].lower()
+    for origin in headers.getRawHeaders("origin") or []:
+        if origin.lower() not in (f"http://{host}", f"https://{host}"):
+            raise Forbidden("Web pages of another origin may not use this server.")
+    for site in headers.getRawHeaders("sec-fetch-site") or []:
+        if site not in ("same-origin", "none"):
+            raise Forbidden("Web pages of another site may not use this server.")
+
+
+def _check_type(headers: Headers) -> None:
+    values = headers.getRawHeaders("content-type") or []
+    if len(values) != 1 or values[0].partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType(
+            "The body must be JSON and be said to be: with curl, add -H 'Content-Type: application/json'."
+        )
+
+
+STATUS_HEADERS = {"unauthorized": (("WWW-Authenticate", "Bearer"),)}
+
+
+def extra_headers(error: ExecutorError) -> tuple[tuple[str, str], ...]:
+    """Headers that an answer with this error has beside the usual ones."""
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        return (("Retry-After", str(max(1, round(retry_after)))),)
+    return STATUS_HEADERS.get(error.code, ())

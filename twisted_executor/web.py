@@ -1,0 +1,235 @@
+"""The HTTP API.  The only module that knows Klein, and the only one that knows status codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from klein import Klein
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from werkzeug.exceptions import HTTPException
+
+from twisted_executor import errors
+from twisted_executor.boundaries import HealthReport, IExecutor, IHealth, IMetrics
+from twisted_executor.errors import ExecutorError, InvalidRequest, MethodNotAllowed, NoSuchResource, Overloaded
+from twisted_executor.gate import Gate, GateRules, extra_headers, request_id
+from twisted_executor.guard import GuardedRequest, GuardedSite
+from twisted_executor.keys import Keys
+from twisted_executor.schema import JobRules, decode_job, encode, encode_execution, encode_refusal
+
+JSON = "application/json"
+
+# The most special type of an error's class decides.
+STATUS: dict[type[ExecutorError], int] = {
+    errors.InvalidRequest: 400,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.ImageNotAllowed: 403,
+    errors.NoSuchResource: 404,
+    errors.MethodNotAllowed: 405,
+    errors.RequestTooLarge: 413,
+    errors.UnsupportedMediaType: 415,
+    errors.ImageNotFound: 422,
+    errors.Unavailable: 503,
+    ExecutorError: 500,
+}
+
+
+def status_of(error: ExecutorError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+@dataclass(frozen=True, slots=True)
+class WebRules:
+    """What the operator decided about requests.  Sizes in bytes, times in seconds.
+
+    @ivar waiting: the bodies of all requests that wait or run together.
+    @ivar allowed: references as the operator wrote them; empty: any image.
+    @ivar allowed_canonical: the same and those of the pools, in canonical form.
+    """
+
+    timeout: float
+    body: int
+    waiting: int
+    hosts: tuple[str, ...]
+    keys: Keys | None
+    allowed: tuple[str, ...]
+    allowed_canonical: frozenset[str]
+
+
+class API:
+    """The routes."""
+
+    app = Klein()
+    log = Logger()
+
+    def __init__(
+        self, executor: IExecutor, health: IHealth, metrics: IMetrics, rules: WebRules, fresh_id: Callable[[], str]
+    ) -> None:
+        """@param fresh_id: an id for a request or an incident that has none."""
+        self._executor = executor
+        self._health = health
+        self._metrics = metrics
+        self._rules = rules
+        self._jobs = JobRules(rules.timeout, rules.allowed_canonical)
+        self._fresh_id = fresh_id
+        self._held = 0
+
+    def site(self, reactor: IReactorTime) -> GuardedSite:
+        """What is to be served on a port."""
+        rules = self._rules
+        gate = Gate(GateRules(rules.hosts, rules.keys, rules.body), lambda: self._executor.check_room(None))
+        return GuardedSite(self.app.resource(), gate, rules.body, self._refused, reactor)
+
+    # Routes
+
+    @app.route("/execute", methods=["POST"])
+    async def execute(self, request: GuardedRequest) -> bytes:
+        """Run a script."""
+        _admit(request)
+        body = request.content.read()
+        job = decode_job(body, self._jobs, self._id_of(request), request.key)
+        if self._held + len(body) > self._rules.waiting:
+            raise Overloaded(f"The waiting requests hold {self._held} bytes, which is all that they may.", 1.0)
+        self._held += len(body)
+        try:
+            execution = await self._executor.execute(job)
+        finally:
+            self._held -= len(body)
+        return self._answer(request, 200, encode_execution(execution))
+
+    @app.route("/health", methods=["GET"])
+    def health(self, request: GuardedRequest) -> bytes:
+        """Whether scripts can run, and why not."""
+        _admit(request)
+        report = self._health.report()
+        return self._report(request, 503 if report.status == "unhealthy" else 200, report)
+
+    @app.route("/health/live", methods=["GET"])
+    def live(self, request: GuardedRequest) -> bytes:
+        """Whether this process lives; the engine has no part in it."""
+        _admit(request)
+        return self._answer(request, 200, encode({"status": "alive"}))
+
+    @app.route("/health/ready", methods=["GET"])
+    def ready(self, request: GuardedRequest) -> bytes:
+        """Whether requests may be sent here."""
+        _admit(request)
+        report = self._health.report()
+        return self._report(request, 200 if report.ready else 503, report)
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics(self, request: GuardedRequest) -> bytes:
+        """All figures: JSON, or text for Prometheus when Accept asks for it."""
+        _admit(request)
+        accept = ",".join(request.requestHeaders.getRawHeaders("accept") or [])
+        if "text/plain" in accept or "openmetrics" in accept:
+            kind, text = self._metrics.as_text(accept)
+            return self._answer(request, 200, text, kind)
+        return self._answer(request, 200, encode(self._metrics.as_json()))
+
+    @app.route("/images", methods=["GET"])
+    def images(self, request: GuardedRequest) -> bytes:
+        """What is warm, and what is allowed: a list of references, or "any"."""
+        _admit(request)
+        pools = [
+            {
+                "image": pool.image,
+                "pool_size": pool.target,
+                "available_containers": pool.idle,
+                "busy_containers": pool.busy,
+            }
+            for pool in self._executor.stats().pools
+            if not pool.temporary
+        ]
+        allowed: Sequence[str] | str = self._rules.allowed or "any"
+        return self._answer(request, 200, encode({"pools": pools, "allowed": allowed}))
+
+    # Errors
+
+    @app.handle_errors(ExecutorError)
+    def refused(self, request: GuardedRequest, failure: Failure) -> bytes:
+        """What went wrong has a type and a sentence."""
+        return self._refusal(request, failure.value)
+
+    @app.handle_errors(HTTPException)
+    def misrouted(self, request: GuardedRequest, failure: Failure) -> bytes:
+        """Klein found no route."""
+        cause = failure.value
+        path = request.path.decode("utf-8", "replace")
+        if cause.code == 405:
+            methods = ", ".join(sorted(cause.valid_methods))
+            request.setHeader("Allow", methods)
+            return self._refusal(request, MethodNotAllowed(f"{path} understands {methods} only."))
+        if cause.code == 404 or 300 <= cause.code < 400:
+            return self._refusal(request, NoSuchResource(f"There is nothing at {path}."))
+        return self._refusal(request, InvalidRequest(f"The request is not understood: {cause.description}"))
+
+    @app.handle_errors(CancelledError)
+    def abandoned(self, request: GuardedRequest, failure: Failure) -> bytes:
+        """Only for a client that is gone."""
+        return b""
+
+    @app.handle_errors(Exception)
+    def broken(self, request: GuardedRequest, failure: Failure) -> bytes:
+        """A fault of ours; the log says more under the incident's id."""
+        incident = self._fresh_id()
+        self.log.failure("incident {incident}", failure, incident=incident)
+        error = ExecutorError("The server failed; its log says more under this incident.")
+        self._head(request, 500, JSON)
+        return self._finished(request, encode_refusal(error, self._id_of(request), incident))
+
+    # Answers
+
+    def _refusal(self, request: GuardedRequest, error: ExecutorError) -> bytes:
+        for name, value in extra_headers(error):
+            request.setHeader(name, value)
+        return self._answer(request, status_of(error), encode_refusal(error, self._id_of(request)))
+
+    def _refused(
+        self, request: GuardedRequest | None, error: ExecutorError
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """For what never becomes a request: the parts of an answer."""
+        name = (request and request_id(request.requestHeaders)) or self._fresh_id()
+        headers = [*_HEADERS, ("X-Request-ID", name), ("Content-Type", JSON), *extra_headers(error)]
+        return (
+            status_of(error),
+            [(key.encode("ascii"), value.encode("ascii")) for key, value in headers],
+            encode_refusal(error, name),
+        )
+
+    def _report(self, request: GuardedRequest, status: int, report: HealthReport) -> bytes:
+        return self._answer(request, status, encode({"status": report.status, "reasons": report.reasons}))
+
+    def _answer(self, request: GuardedRequest, status: int, body: bytes, kind: str = JSON) -> bytes:
+        self._head(request, status, kind)
+        return self._finished(request, body)
+
+    def _head(self, request: GuardedRequest, status: int, kind: str) -> None:
+        request.setResponseCode(status)
+        for name, value in _HEADERS:
+            request.setHeader(name, value)
+        request.setHeader("Content-Type", kind)
+        request.setHeader("X-Request-ID", self._id_of(request))
+
+    def _finished(self, request: GuardedRequest, body: bytes) -> bytes:
+        request.setHeader("Content-Length", str(len(body)))
+        return body
+
+    def _id_of(self, request: GuardedRequest) -> str:
+        """The client's id of this request, else one of ours, the same each time."""
+        if request.id is None:
+            request.id = request_id(request.requestHeaders) or self._fresh_id()
+        return request.id
+
+
+_HEADERS = (("Server", "script-executor"), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
+
+
+def _admit(request: GuardedRequest) -> None:
+    if request.refusal is not None:
+        raise request.refusal
