@@ -27,7 +27,12 @@ step() {
     shift
     echo "== $name: $*"
     "$@" 2>&1 | tee "$log" || { verdict=FAILED && failed+=("$name"); }
-    summary+=("$(printf '%-10s %-6s %4d s  %s' "$name" "$verdict" $((SECONDS - began)) "$(tail -n 1 "$log")")")
+    summary+=("$(printf '%-10s %-6s %4d s  %s' "$name" "$verdict" $((SECONDS - began)) "$(last_line "$log")")")
+}
+
+# pytest's own summary where there is one, else the last line.
+last_line() {
+    grep -E '^(=+ )?[0-9]+ (passed|failed|skipped|errors?|deselected)\b' "$1" | tail -n 1 | grep . || tail -n 1 "$1"
 }
 
 install_packages() {

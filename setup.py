@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "build_backend"))
 
-import agent_build  # noqa: E402
+import agent_build
 
 
 class BuildWithAgent(build_py):

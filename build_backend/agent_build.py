@@ -17,7 +17,8 @@ _COMPILERS = {
     "x86_64": (["musl-gcc", *_KERNEL], ["x86_64-linux-gnu-gcc"]),
     "aarch64": (["aarch64-linux-musl-gcc"], ["aarch64-linux-gnu-gcc"]),
 }
-_FLAGS = "-std=c11 -Os -static -Wall -Wextra -Werror -ffunction-sections -fdata-sections -Wl,--gc-sections -s".split()
+_FLAGS = ["-std=c11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror", "-ffunction-sections", "-fdata-sections",
+          "-Wl,--gc-sections"]  # fmt: skip
 
 
 def compiler(architecture: str) -> list[str] | None:

@@ -133,7 +133,9 @@ async def attach(
     """Open the stream of a container that has not started yet; raises L{EngineError}."""
     protocol = Attachment(container, api_version, received, closed)
     try:
-        await endpoint.connect(Factory.forProtocol(lambda: protocol))
+        factory = Factory.forProtocol(lambda: protocol)
+        factory.noisy = False
+        await endpoint.connect(factory)
     except CancelledError:
         raise
     except Exception as error:

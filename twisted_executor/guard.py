@@ -8,6 +8,8 @@ from io import BytesIO
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, HTTPChannel, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
@@ -30,6 +32,7 @@ class GuardedRequest(Request):
     @ivar id: by which the client and we know it, None until it has been asked for.
     """
 
+    channel: GuardedChannel
     id: str | None = None
     key = ""
     refusal: ExecutorError | None = None
@@ -40,6 +43,7 @@ class GuardedRequest(Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep it, unless the body becomes too large."""
+        assert self.content is not None
         most = self.channel.site.most
         if self.content.tell() + len(data) > most:
             self.channel.refuse(self, too_large(most))
@@ -54,6 +58,7 @@ class GuardedChannel(HTTPChannel):
     site: GuardedSite
     _discarding = False
     _deadline: IDelayedCall | None = None
+    peer = ""
 
     def dataReceived(self, data: bytes) -> None:
         """As usual, with a deadline for a request of which only a part has come."""
@@ -118,11 +123,12 @@ class GuardedChannel(HTTPChannel):
         self._discarding = True
         self._stop_deadline()
         self.setTimeout(None)
-        self.transport.write(self.site.refusal(request, error))
-        self.transport.loseWriteConnection()
-        self._deadline = self.callLater(GOODBYE, self.transport.abortConnection)
+        transport: Any = self.transport
+        transport.write(self.site.refusal(request, error))
+        transport.loseWriteConnection()
+        self._deadline = self.callLater(GOODBYE, transport.abortConnection)
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give the place back."""
         self._stop_deadline()
         self.site.forget(self)
@@ -144,6 +150,8 @@ class GuardedChannel(HTTPChannel):
 class GuardedSite(Site):
     """All connections."""
 
+    noisy = False
+
     def __init__(
         self,
         resource: IResource,
@@ -161,8 +169,6 @@ class GuardedSite(Site):
         self.most = most
         self._refused = refused
         self._connections: Counter[str] = Counter()
-        self.protocol = GuardedChannel
-        self.displayTracebacks = False
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Another connection, or None where there are too many: it is closed."""
@@ -171,9 +177,8 @@ class GuardedSite(Site):
             return None
         channel = GuardedChannel()
         channel.factory = channel.site = self
-        channel.callLater = self.reactor.callLater
-        channel.timeOut = self.timeOut
-        channel.requestFactory = self.requestFactory
+        channel.callLater = self.reactor.callLater  # type: ignore[method-assign, assignment]
+        channel.timeOut = IDLE_LIMIT  # type: ignore[assignment]
         channel.peer = peer
         self._connections[peer] += 1
         return channel
@@ -184,7 +189,7 @@ class GuardedSite(Site):
         if self._connections[channel.peer] <= 0:
             del self._connections[channel.peer]
 
-    def log(self, request: Request) -> None:
+    def log(self, request: Any) -> None:
         """No access log: metrics count requests, and a line for each would cost more than the run's own."""
 
     def refusal(self, request: GuardedRequest | None, error: ExecutorError) -> bytes:

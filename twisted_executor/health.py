@@ -40,7 +40,10 @@ class Health:
     def __init__(
         self, stats: Callable[[], ExecutorStats], watch: EngineWatch, concessions: Callable[[], tuple[str, ...]]
     ) -> None:
-        """@param stats: its first pool is the default one.  @param concessions: limits that do not hold, as sentences."""
+        """@param stats: its first pool is the default one.
+
+        @param concessions: limits that do not hold, as sentences.
+        """
         self._stats = stats
         self._watch = watch
         self._concessions = concessions

@@ -210,7 +210,8 @@ class Sandbox:
 
     def _send_stdin(self, amount: int) -> None:
         run = self._run
-        assert run is not None and self._stream is not None
+        assert run is not None
+        assert self._stream is not None
         if run.sent == len(run.stdin):
             return
         until = min(len(run.stdin), run.sent + amount)

@@ -131,9 +131,7 @@ def _string(name: str, text: str, extra: int = 0) -> bytes:
     if b"\0" in found:
         raise InvalidRequest(f'"{name}" holds a NUL character, which no argument or variable can.')
     if len(found) + extra >= MOST_STRING:
-        raise InvalidRequest(
-            f'A value in "{name}" is longer than {MOST_STRING - 1} bytes, the most that a program can get.'
-        )
+        raise InvalidRequest(f'A value in "{name}" is longer than {MOST_STRING - 1} bytes, which no program can get.')
     return found
 
 

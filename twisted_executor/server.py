@@ -33,7 +33,7 @@ class ServerService(OrderedMultiService):
         self._drain_delay = drain_delay
         self._clock = reactor
         for endpoint in listen:
-            service: Any = strports.service(endpoint, site, reactor=reactor)
+            service: Any = strports.service(endpoint, site, reactor=reactor)  # type: ignore[arg-type]
             service.setServiceParent(self)
 
     def stopService(self) -> Deferred[None]:

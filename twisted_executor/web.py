@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from klein import Klein
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
 
 from twisted_executor import errors
@@ -91,6 +91,7 @@ class API:
     async def execute(self, request: GuardedRequest) -> bytes:
         """Run a script."""
         _admit(request)
+        assert request.content is not None
         body = request.content.read()
         job = decode_job(body, self._jobs, self._id_of(request), request.key)
         if self._held + len(body) > self._rules.waiting:
@@ -151,13 +152,13 @@ class API:
 
     # Errors
 
-    @app.handle_errors(ExecutorError)
-    def refused(self, request: GuardedRequest, failure: Failure) -> bytes:
+    @app.handle_errors(ExecutorError)  # type: ignore[arg-type]
+    def refused(self, request: GuardedRequest, failure: Any) -> bytes:
         """What went wrong has a type and a sentence."""
         return self._refusal(request, failure.value)
 
-    @app.handle_errors(HTTPException)
-    def misrouted(self, request: GuardedRequest, failure: Failure) -> bytes:
+    @app.handle_errors(HTTPException)  # type: ignore[arg-type]
+    def misrouted(self, request: GuardedRequest, failure: Any) -> bytes:
         """Klein found no route."""
         cause = failure.value
         path = request.path.decode("utf-8", "replace")
@@ -169,13 +170,13 @@ class API:
             return self._refusal(request, NoSuchResource(f"There is nothing at {path}."))
         return self._refusal(request, InvalidRequest(f"The request is not understood: {cause.description}"))
 
-    @app.handle_errors(CancelledError)
-    def abandoned(self, request: GuardedRequest, failure: Failure) -> bytes:
+    @app.handle_errors(CancelledError)  # type: ignore[arg-type]
+    def abandoned(self, request: GuardedRequest, failure: Any) -> bytes:
         """Only for a client that is gone."""
         return b""
 
-    @app.handle_errors(Exception)
-    def broken(self, request: GuardedRequest, failure: Failure) -> bytes:
+    @app.handle_errors(Exception)  # type: ignore[arg-type]
+    def broken(self, request: GuardedRequest, failure: Any) -> bytes:
         """A fault of ours; the log says more under the incident's id."""
         incident = self._fresh_id()
         self.log.failure("incident {incident}", failure, incident=incident)

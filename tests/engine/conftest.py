@@ -26,7 +26,7 @@ def server() -> Iterator[ServerProcess]:
     try:
         yield running.ready()
     finally:
-        running.stop()
+        running.discard()
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def start() -> Iterator[Callable[..., ServerProcess]]:
 
     yield begin
     for running in started:
-        running.stop()
+        running.discard()
 
 
 @pytest.fixture

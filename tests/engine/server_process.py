@@ -63,20 +63,21 @@ class ServerProcess:
         self.port = free_port()
         defaults = {"BASE_IMAGE": BUSYBOX, "POOL_SIZE": "2", "PATH": os.environ["PATH"]}
         # A file, not a pipe: a server that logs much must not block on a test that does not read.
-        self._log = tempfile.NamedTemporaryFile(prefix="server-", suffix=".log")  # noqa: SIM115
+        log, self._log = tempfile.mkstemp(prefix="server-", suffix=".log")
         command = [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "script-executor"]
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port)],
             env=defaults | environ,
             cwd="/",
-            stdout=self._log,
+            stdout=log,
             stderr=subprocess.STDOUT,
         )
+        os.close(log)
 
     @property
     def log(self) -> str:
         """All that it has logged."""
-        return Path(self._log.name).read_text(errors="replace")
+        return Path(self._log).read_text(errors="replace")
 
     def ready(self, seconds: float = 60.0) -> ServerProcess:
         """Wait until it says that it is ready."""
@@ -131,6 +132,11 @@ class ServerProcess:
             lambda: self.pool(image)["available_containers"] == self.pool(image)["pool_size"],
             "the pool is full", seconds,
         )  # fmt: skip
+
+    def discard(self) -> None:
+        """End it and forget its log."""
+        self.stop()
+        Path(self._log).unlink(missing_ok=True)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 60.0) -> int:
         """End it and return its exit status; whatever happens it is gone."""

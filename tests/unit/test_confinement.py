@@ -73,7 +73,7 @@ def test_broken_wall(change: dict[str, str], word: str, require: tuple[str, ...]
 )
 def test_dropped_limit(name: str, change: dict[str, str]) -> None:
     """A limit that does not hold is fatal when it is required, with the engine's words; else it is conceded."""
-    with pytest.raises(EngineUnavailable, match="limit.*Limitation discarded.*REQUIRE_LIMITS"):
+    with pytest.raises(EngineUnavailable, match=r"limit.*Limitation discarded.*REQUIRE_LIMITS"):
         ALL.check(GOOD | change, WRITABLE, ("Limitation discarded.",))
     others = {"memory", "swap", "cpu", "pids"} - {name}
     assert len(confinement(*others).check(GOOD | change, WRITABLE, ())) == 1

@@ -209,7 +209,7 @@ def test_max_uses(clock: Clock) -> None:
 def test_max_age(clock: Clock) -> None:
     """An old container goes when its successor has come, not before."""
     source = MemorySource()
-    pool = make_pool(source, clock, size=1, max_age=100.0)
+    make_pool(source, clock, size=1, max_age=100.0)
     source.hold = True
     clock.pump([1.0] * 101)
     assert (len(source.pending), source.made[0].dead) == (1, False)

@@ -75,8 +75,13 @@ class SandboxTests(SynchronousTestCase):
         self.gone: list[str] = []
         self.numbers = iter(range(7, 1000))
         self.sandbox: Any = Sandbox(
-            "box", self.engine, self.clock, RunPolicy(output=1000), lambda most: next(self.numbers) % most, self.gone.append  # type: ignore[arg-type]
-        )  # fmt: skip
+            "box",
+            self.engine,  # type: ignore[arg-type]
+            self.clock,
+            RunPolicy(output=1000),
+            lambda most: next(self.numbers) % most,
+            self.gone.append,
+        )
         self.sandbox.attached(self.stream)
         self.lost: list[str] = []
         self.sandbox.lost.addCallback(self.lost.append)

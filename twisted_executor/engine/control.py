@@ -183,7 +183,6 @@ class DockerEngine:
             stdin_open=True,  # and not detached, which makes docker-py set StdinOnce
             healthcheck={"test": ["NONE"]},
             use_config_proxy=False,
-            runtime=self._limits.runtime or None,
             host_config=self._host_config(client, spec),
         )
         return Created(answer["Id"], tuple(answer.get("Warnings") or ()))
@@ -213,6 +212,7 @@ class DockerEngine:
             ],
             log_config=LogConfig(type="none"),
             auto_remove=True,
+            runtime=limits.runtime or None,  # in create_container the engine would overlook it
         )
         return config
 
