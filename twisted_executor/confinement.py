@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def _above(what: str, found: float | None, most: float) -> str | None:
 
 
 def _broken_walls(facts: Mapping[str, str], writable: Iterable[str]) -> list[str]:
-    extra = set(_list(facts.get("writable", ""))) - set(writable)
+    extra = {_unescaped(place) for place in _list(facts.get("writable", ""))} - set(writable)
     walls = {
         "no-new-privileges is off": facts.get("no_new_privs") == "1",
         "there is no seccomp filter": facts.get("seccomp") == "2",
@@ -90,6 +91,11 @@ def _broken_walls(facts: Mapping[str, str], writable: Iterable[str]) -> list[str
 
 def _list(text: str) -> list[str]:
     return text.split(",") if text else []
+
+
+def _unescaped(place: str) -> str:
+    """From the octal escapes of /proc/self/mountinfo."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), place)
 
 
 def uid_range(facts: Mapping[str, str]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,15 +15,17 @@ from twisted_executor.errors import (
     ExecutorError,
     Forbidden,
     InvalidRequest,
+    NoSuchResource,
     RequestTooLarge,
     Unauthorized,
     UnsupportedMediaType,
 )
+from twisted_executor.images import quoted
 from twisted_executor.keys import Keys
 
-_HOST = re.compile(r"(?P<name>[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?", re.IGNORECASE)
-_PATH = re.compile(rb"/[!-~]*")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST = re.compile(rb"(?P<name>[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?", re.IGNORECASE)
+_TARGET = re.compile(rb"/[!-~]*")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _OPEN = b"/health"
 
 
@@ -60,20 +63,21 @@ class Gate:
         if path == _OPEN or path.startswith(_OPEN + b"/"):
             return ""
         self._check_host(host)
-        _check_origin(headers)
+        _check_origin(headers, host)
         key = self._key(headers)
         if path == b"/execute" and method == b"POST":
             _check_type(headers)
             self._check_room()
         return key
 
-    def _check_host(self, host: str) -> None:
+    def _check_host(self, host: bytes) -> None:
+        match = _HOST.fullmatch(host)
+        if match is None:
+            raise InvalidRequest("The request must have a Host header.")
         hosts = self._rules.hosts
         if "*" in hosts or (not hosts and self._rules.keys is not None):
             return
-        match = _HOST.fullmatch(host)
-        assert match is not None
-        name = match["name"].lower()
+        name = match["name"].lower().decode("ascii")
         if name in hosts or (not hosts and (name == "localhost" or _is_address(name))):
             return
         raise Forbidden(f"This server is not to be called as {name}; ALLOWED_HOSTS names what it may be called.")
@@ -96,28 +100,33 @@ def too_large(most: int) -> RequestTooLarge:
 
 def request_id(headers: Headers) -> str | None:
     """The client's own id of its request, when there is one that can be used."""
-    values = headers.getRawHeaders("x-request-id") or []
-    return values[0] if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]) else None
+    values = headers.getRawHeaders(b"x-request-id") or ()
+    return values[0].decode("ascii") if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]) else None
 
 
 def _path(target: bytes) -> bytes:
-    if not _PATH.fullmatch(target):
+    if not _TARGET.fullmatch(target):
         raise InvalidRequest("The request's target must be a path that begins with /.")
     path = target.split(b"?", 1)[0]
     try:
-        unquote_to_bytes(path).decode("utf-8")
+        text = unquote_to_bytes(path).decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidRequest("The path is not UTF-8.") from None
+    # Klein would find /execute under //execute and /%65xecute, which are not the path that is looked at here.
+    if b"%" in path or b"//" in path:
+        raise NoSuchResource(f"There is nothing at {quoted(text)}.")
     return path
 
 
-def _host(headers: Headers) -> str:
-    values: Sequence[bytes] = headers.getRawHeaders(b"host") or []
-    text = values[0].decode("ascii", "replace") if len(values) == 1 else ""
-    match = _HOST.fullmatch(text)
+def _host(headers: Headers) -> bytes:
+    """Where the client thinks that it is; empty when it does not say, as HTTP/1.0 allows and probes do."""
+    values: Sequence[bytes] = headers.getRawHeaders(b"host") or ()
+    if not values:
+        return b""
+    match = _HOST.fullmatch(values[0]) if len(values) == 1 else None
     if match is None or int(match["port"] or 0) > 65535:
-        raise InvalidRequest("The request must have exactly one Host header, with a name or an address.")
-    return text
+        raise InvalidRequest("The request must have one Host header, with a name or an address.")
+    return values[0]
 
 
 def _is_address(name: str) -> bool:
@@ -128,31 +137,31 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _check_origin(headers: Headers) -> None:
+def _check_origin(headers: Headers, host: bytes) -> None:
     """A page of another origin must not run scripts on its visitor's machine."""
-    host = (headers.getRawHeaders("host") or [""])[0].lower()
-    for origin in headers.getRawHeaders("origin") or []:
-        if origin.lower() not in (f"http://{host}", f"https://{host}"):
+    ours = (b"http://" + host.lower(), b"https://" + host.lower())
+    for origin in headers.getRawHeaders(b"origin") or ():
+        if origin.lower() not in ours:
             raise Forbidden("Web pages of another origin may not use this server.")
-    for site in headers.getRawHeaders("sec-fetch-site") or []:
-        if site not in ("same-origin", "none"):
+    for site in headers.getRawHeaders(b"sec-fetch-site") or ():
+        if site not in (b"same-origin", b"none"):
             raise Forbidden("Web pages of another site may not use this server.")
 
 
 def _check_type(headers: Headers) -> None:
-    values = headers.getRawHeaders("content-type") or []
-    if len(values) != 1 or values[0].partition(";")[0].strip().lower() != "application/json":
+    values = headers.getRawHeaders(b"content-type") or ()
+    if len(values) != 1 or values[0].partition(b";")[0].strip().lower() != b"application/json":
         raise UnsupportedMediaType(
             "The body must be JSON and be said to be: with curl, add -H 'Content-Type: application/json'."
         )
 
 
-STATUS_HEADERS = {"unauthorized": (("WWW-Authenticate", "Bearer"),)}
+_HEADERS = {"unauthorized": (("WWW-Authenticate", "Bearer"),)}
 
 
 def extra_headers(error: ExecutorError) -> tuple[tuple[str, str], ...]:
     """Headers that an answer with this error has beside the usual ones."""
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
-        return (("Retry-After", str(max(1, round(retry_after)))),)
-    return STATUS_HEADERS.get(error.code, ())
+        return (("Retry-After", str(max(1, math.ceil(retry_after)))),)
+    return _HEADERS.get(error.code, ())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableDescriptor, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, HTTPChannel, datetimeToString
@@ -17,8 +17,10 @@ from twisted.web.server import Request, Site
 from twisted_executor.errors import ExecutorError, InvalidRequest
 from twisted_executor.gate import Gate, too_large
 
-REQUEST_LIMIT = 30.0  # seconds from a request's first byte to its last
-IDLE_LIMIT = 30.0  # seconds for which a connection may rest between requests
+HEAD_LIMIT = 10.0  # seconds from a request's first byte to the end of its headers
+BODY_LIMIT = 20.0  # seconds for its body, and one more for each
+SLOWEST = 64 << 10  # bytes
+IDLE_LIMIT = 30.0  # seconds for which a connection may rest between requests, or an answer wait to be read
 GOODBYE = 2.0  # seconds for which the rest of a refused body is read and dropped, so that the answer arrives
 MOST_CONNECTIONS = 1000
 MOST_FROM_ONE = 500  # of one address
@@ -50,26 +52,51 @@ class GuardedRequest(Request):
         else:
             self.content.write(data)
 
+    def getRequestHostname(self) -> bytes:
+        """Always the same: Klein wants one for redirects, which we have none of, and fails on odd ones."""
+        return b"localhost"
+
+    def process(self) -> None:
+        """Hand it to the resource, unless it is not let in."""
+        if self.refusal is None:
+            super().process()
+            return
+        status, headers, body = self.channel.site.refused(self, self.refusal)
+        self.setResponseCode(status)
+        for name, value in headers:
+            self.setHeader(name, value)
+        self.write(body)
+        self.finish()
+
 
 class GuardedChannel(HTTPChannel):
     """One connection."""
 
     requestFactory = GuardedRequest
     site: GuardedSite
+    peer = ""
     _discarding = False
     _deadline: IDelayedCall | None = None
-    peer = ""
+    _awaits: str | None = None
 
     def dataReceived(self, data: bytes) -> None:
         """As usual, with a deadline for a request of which only a part has come."""
         if self._discarding:
             return
         super().dataReceived(data)
-        partial = not self._discarding and not self._handlingRequest and bool(self.requests or self._buffer)
-        if partial and self._deadline is None:
-            self._deadline = self.callLater(REQUEST_LIMIT, self._too_slow)
-        elif not partial:
-            self._stop_deadline()
+        awaits = self._awaited()
+        if self._discarding or awaits == self._awaits:
+            return
+        self._stop_deadline(awaits)
+        if awaits is not None:
+            size = self.site.most if self.length is None else self.length
+            limit = HEAD_LIMIT if self.line_mode else BODY_LIMIT + size / SLOWEST
+            self._set_deadline(limit, self._too_slow, limit)
+
+    def _awaited(self) -> str | None:
+        if self._handlingRequest or not (self.requests or self._buffer):
+            return None
+        return "headers" if self.line_mode else "body"
 
     def lineReceived(self, line: bytes) -> None:
         """Nothing of a refused request is looked at."""
@@ -109,8 +136,9 @@ class GuardedChannel(HTTPChannel):
         super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
-        """Nothing of a refused request is looked at."""
+        """Nothing of a refused request is looked at; one that is complete has no deadline any more."""
         if not self._discarding:
+            self._stop_deadline()
             super().allContentReceived()
 
     def refuse(self, request: GuardedRequest | None, error: ExecutorError) -> None:
@@ -121,12 +149,20 @@ class GuardedChannel(HTTPChannel):
         if self._discarding:
             return
         self._discarding = True
-        self._stop_deadline()
         self.setTimeout(None)
         transport: Any = self.transport
+        transport.unregisterProducer()
         transport.write(self.site.refusal(request, error))
-        transport.loseWriteConnection()
-        self._deadline = self.callLater(GOODBYE, transport.abortConnection)
+        # TLS knows no half-closed connection.
+        half = IHalfCloseableDescriptor.providedBy(transport)
+        close: Callable[[], None] = getattr(transport, "loseWriteConnection" if half else "loseConnection")
+        close()
+        self._set_deadline(GOODBYE, transport.abortConnection)
+
+    def loseConnection(self) -> None:
+        """Close when all is written, or soon: Twisted waits for ever for a client that does not read."""
+        super().loseConnection()
+        self._set_deadline(IDLE_LIMIT, self.forceAbortClient)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give the place back."""
@@ -137,11 +173,15 @@ class GuardedChannel(HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(None, InvalidRequest("This is not an HTTP request that the server understands."))
 
-    def _too_slow(self) -> None:
-        self._deadline = None
-        self.refuse(None, InvalidRequest(f"The request did not arrive within {REQUEST_LIMIT:g} seconds."))
+    def _too_slow(self, limit: float) -> None:
+        self.refuse(None, InvalidRequest(f"The request's {self._awaits} did not arrive within {limit:.0f} seconds."))
 
-    def _stop_deadline(self) -> None:
+    def _set_deadline(self, seconds: float, late: Callable[..., object], *args: object) -> None:
+        self._stop_deadline(self._awaits)
+        self._deadline = self.callLater(seconds, late, *args)
+
+    def _stop_deadline(self, awaits: str | None = None) -> None:
+        self._awaits = awaits
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
@@ -192,10 +232,16 @@ class GuardedSite(Site):
     def log(self, request: Any) -> None:
         """No access log: metrics count requests, and a line for each would cost more than the run's own."""
 
-    def refusal(self, request: GuardedRequest | None, error: ExecutorError) -> bytes:
-        """A whole HTTP answer for a connection that is closed after it."""
+    def refused(
+        self, request: GuardedRequest | None, error: ExecutorError
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Status, headers and body of the answer to what is not let in."""
         status, headers, body = self._refused(request, error)
-        lines = [b"HTTP/1.1 %d %s" % (status, RESPONSES.get(status, b"Refused")), b"Date: " + datetimeToString()]
+        return status, [(b"Date", datetimeToString()), *headers, (b"Content-Length", b"%d" % len(body))], body
+
+    def refusal(self, request: GuardedRequest | None, error: ExecutorError) -> bytes:
+        """The same as bytes, for a connection that is closed after it."""
+        status, headers, body = self.refused(request, error)
+        lines = [b"HTTP/1.1 %d %s" % (status, RESPONSES.get(status, b"Refused"))]
         lines += [name + b": " + value for name, value in headers]
-        lines += [b"Content-Length: %d" % len(body), b"Connection: close", b"", body]
-        return b"\r\n".join(lines)
+        return b"\r\n".join([*lines, b"Connection: close", b"", body])

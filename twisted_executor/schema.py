@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from twisted_executor.boundaries import Execution, Job, Tenant
+from twisted_executor.boundaries import Execution, Job, Status, Tenant
 from twisted_executor.errors import ExecutorError, ImageNotAllowed, InvalidRequest
 from twisted_executor.images import canonical
 
 MOST_STRINGS = 1 << 20  # bytes of args and env together: the kernel's limit is a quarter of the stack, 2 MiB here
+STRING_COST = 9  # bytes that the kernel counts for each beside its text: its zero and its pointer
 MOST_STRING = 128 << 10  # bytes of one of them, its zero included: MAX_ARG_STRLEN, execve(2)
 MOST_TENANT = 128  # characters
 
@@ -96,11 +97,13 @@ def decode_job(body: bytes, rules: JobRules, request_id: str, key: str) -> Job:
     request = _decoded(body)
     if not request.script:
         raise InvalidRequest('"script" is missing or empty; it must be the text of a script.')
+    args, env = _args(request.args or []), _env(request.env or {})
+    _check_total(args, env)
     return Job(
         script=_bytes("script", request.script),
         stdin=_bytes("stdin", request.stdin or ""),
-        args=_args(request.args or []),
-        env=_env(request.env or {}, request.args or []),
+        args=args,
+        env=env,
         timeout=_timeout(request.timeout, rules.timeout),
         image=_image(request.image, rules.allowed),
         tenant=Tenant(key, _tenant(request.tenant or "")),
@@ -112,8 +115,10 @@ def _decoded(body: bytes) -> Request:
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
-        hint = f" The fields are: {_FIELDS}." if "unknown field" in str(error) else ""
-        raise InvalidRequest(f"The request is not understood: {error}.{hint}") from error
+        # The sentence names what the client wrote, which may be long.
+        sentence = str(error) if len(str(error)) <= 200 else str(error)[:197] + "..."
+        hint = f" The fields are: {_FIELDS}." if "unknown field" in sentence else ""
+        raise InvalidRequest(f"The request is not understood: {sentence}.{hint}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         hint = " A \\ud800 to \\udfff escape must be half of a pair." if b"\\ud" in body.lower() else ""
         raise InvalidRequest(f"The body is not JSON: {error}.{hint}") from error
@@ -139,17 +144,23 @@ def _args(args: list[str]) -> tuple[bytes, ...]:
     return tuple(_string("args", arg) for arg in args)
 
 
-def _env(env: dict[str, str], args: list[str]) -> tuple[tuple[bytes, bytes], ...]:
+def _env(env: dict[str, str]) -> tuple[tuple[bytes, bytes], ...]:
     found = []
     for name, value in env.items():
         if not name or "=" in name:
             raise InvalidRequest('A name in "env" is empty or holds "=".')
         raw_name = _string("env", name)
         found.append((raw_name, _string("env", value, len(raw_name) + 1)))
-    total = sum(len(arg.encode()) + 1 for arg in args) + sum(len(name) + len(value) + 2 for name, value in found)
-    if total > MOST_STRINGS:
-        raise InvalidRequest(f'"args" and "env" are {total} bytes together; {MOST_STRINGS} is the most.')
     return tuple(found)
+
+
+def _check_total(args: tuple[bytes, ...], env: tuple[tuple[bytes, bytes], ...]) -> None:
+    total = STRING_COST * (len(args) + len(env)) + sum(map(len, args)) + sum(len(n) + 1 + len(v) for n, v in env)
+    if total > MOST_STRINGS:
+        raise InvalidRequest(
+            f'"args" and "env" are {total} bytes together, with {STRING_COST} for each string beside its text; '
+            f"{MOST_STRINGS} is the most."
+        )
 
 
 def _timeout(timeout: float | None, most: float) -> float:
@@ -183,7 +194,7 @@ def encode_execution(execution: Execution) -> bytes:
     stderr_cut = outcome.stderr_bytes > len(outcome.stderr)
     return _encode(
         Answer(
-            success=outcome.error is None,
+            success=outcome.status is Status.OK,
             stdout=_text(outcome.stdout, stdout_cut),
             stderr=_text(outcome.stderr, stderr_cut),
             exit_code=outcome.exit_code,

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from klein import Klein
-from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 
 from twisted_executor import errors
 from twisted_executor.boundaries import HealthReport, IExecutor, IHealth, IMetrics
-from twisted_executor.errors import ExecutorError, InvalidRequest, MethodNotAllowed, NoSuchResource, Overloaded
+from twisted_executor.errors import ExecutorError, MethodNotAllowed, NoSuchResource, Overloaded
 from twisted_executor.gate import Gate, GateRules, extra_headers, request_id
 from twisted_executor.guard import GuardedRequest, GuardedSite
+from twisted_executor.images import quoted
 from twisted_executor.keys import Keys
 from twisted_executor.schema import JobRules, decode_job, encode, encode_execution, encode_refusal
 
@@ -90,7 +91,6 @@ class API:
     @app.route("/execute", methods=["POST"])
     async def execute(self, request: GuardedRequest) -> bytes:
         """Run a script."""
-        _admit(request)
         assert request.content is not None
         body = request.content.read()
         job = decode_job(body, self._jobs, self._id_of(request), request.key)
@@ -106,29 +106,27 @@ class API:
     @app.route("/health", methods=["GET"])
     def health(self, request: GuardedRequest) -> bytes:
         """Whether scripts can run, and why not."""
-        _admit(request)
         report = self._health.report()
         return self._report(request, 503 if report.status == "unhealthy" else 200, report)
 
     @app.route("/health/live", methods=["GET"])
     def live(self, request: GuardedRequest) -> bytes:
         """Whether this process lives; the engine has no part in it."""
-        _admit(request)
         return self._answer(request, 200, encode({"status": "alive"}))
 
     @app.route("/health/ready", methods=["GET"])
     def ready(self, request: GuardedRequest) -> bytes:
         """Whether requests may be sent here."""
-        _admit(request)
         report = self._health.report()
         return self._report(request, 200 if report.ready else 503, report)
 
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: GuardedRequest) -> bytes:
         """All figures: JSON, or text for Prometheus when Accept asks for it."""
-        _admit(request)
-        accept = ",".join(request.requestHeaders.getRawHeaders("accept") or [])
-        if "text/plain" in accept or "openmetrics" in accept:
+        accept = b",".join(request.requestHeaders.getRawHeaders(b"accept") or ()).decode("latin-1")
+        request.setHeader(b"Vary", b"Accept")
+        # Who takes JSON as well, as axios says by default, gets JSON; Prometheus never does.
+        if JSON not in accept and ("text/plain" in accept or "openmetrics" in accept):
             kind, text = self._metrics.as_text(accept)
             return self._answer(request, 200, text, kind)
         return self._answer(request, 200, encode(self._metrics.as_json()))
@@ -136,7 +134,6 @@ class API:
     @app.route("/images", methods=["GET"])
     def images(self, request: GuardedRequest) -> bytes:
         """What is warm, and what is allowed: a list of references, or "any"."""
-        _admit(request)
         pools = [
             {
                 "image": pool.image,
@@ -161,19 +158,12 @@ class API:
     def misrouted(self, request: GuardedRequest, failure: Any) -> bytes:
         """Klein found no route."""
         cause = failure.value
-        path = request.path.decode("utf-8", "replace")
-        if cause.code == 405:
-            methods = ", ".join(sorted(cause.valid_methods))
+        path = quoted(request.path.decode("ascii"))
+        if isinstance(cause, WrongMethod):
+            methods = ", ".join(sorted(cause.valid_methods or ()))
             request.setHeader("Allow", methods)
             return self._refusal(request, MethodNotAllowed(f"{path} understands {methods} only."))
-        if cause.code == 404 or 300 <= cause.code < 400:
-            return self._refusal(request, NoSuchResource(f"There is nothing at {path}."))
-        return self._refusal(request, InvalidRequest(f"The request is not understood: {cause.description}"))
-
-    @app.handle_errors(CancelledError)  # type: ignore[arg-type]
-    def abandoned(self, request: GuardedRequest, failure: Any) -> bytes:
-        """Only for a client that is gone."""
-        return b""
+        return self._refusal(request, NoSuchResource(f"There is nothing at {path}."))
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]
     def broken(self, request: GuardedRequest, failure: Any) -> bytes:
@@ -181,22 +171,21 @@ class API:
         incident = self._fresh_id()
         self.log.failure("incident {incident}", failure, incident=incident)
         error = ExecutorError("The server failed; its log says more under this incident.")
-        self._head(request, 500, JSON)
-        return self._finished(request, encode_refusal(error, self._id_of(request), incident))
+        return self._refusal(request, error, incident)
 
     # Answers
 
-    def _refusal(self, request: GuardedRequest, error: ExecutorError) -> bytes:
+    def _refusal(self, request: GuardedRequest, error: ExecutorError, incident: str | None = None) -> bytes:
         for name, value in extra_headers(error):
             request.setHeader(name, value)
-        return self._answer(request, status_of(error), encode_refusal(error, self._id_of(request)))
+        return self._answer(request, status_of(error), encode_refusal(error, self._id_of(request), incident))
 
     def _refused(
         self, request: GuardedRequest | None, error: ExecutorError
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """For what never becomes a request: the parts of an answer."""
-        name = (request and request_id(request.requestHeaders)) or self._fresh_id()
-        headers = [*_HEADERS, ("X-Request-ID", name), ("Content-Type", JSON), *extra_headers(error)]
+        """Status, headers and body for what never comes to a route."""
+        name = self._fresh_id() if request is None else self._id_of(request)
+        headers = [*_headers(JSON, name), *extra_headers(error)]
         return (
             status_of(error),
             [(key.encode("ascii"), value.encode("ascii")) for key, value in headers],
@@ -207,17 +196,9 @@ class API:
         return self._answer(request, status, encode({"status": report.status, "reasons": report.reasons}))
 
     def _answer(self, request: GuardedRequest, status: int, body: bytes, kind: str = JSON) -> bytes:
-        self._head(request, status, kind)
-        return self._finished(request, body)
-
-    def _head(self, request: GuardedRequest, status: int, kind: str) -> None:
         request.setResponseCode(status)
-        for name, value in _HEADERS:
+        for name, value in _headers(kind, self._id_of(request)):
             request.setHeader(name, value)
-        request.setHeader("Content-Type", kind)
-        request.setHeader("X-Request-ID", self._id_of(request))
-
-    def _finished(self, request: GuardedRequest, body: bytes) -> bytes:
         request.setHeader("Content-Length", str(len(body)))
         return body
 
@@ -228,9 +209,12 @@ class API:
         return request.id
 
 
-_HEADERS = (("Server", "script-executor"), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
-
-
-def _admit(request: GuardedRequest) -> None:
-    if request.refusal is not None:
-        raise request.refusal
+def _headers(kind: str, name: str) -> tuple[tuple[str, str], ...]:
+    """What every answer has beside its length."""
+    return (
+        ("Server", "script-executor"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Cache-Control", "no-store"),
+        ("Content-Type", kind),
+        ("X-Request-ID", name),
+    )

@@ -40,6 +40,12 @@ def test_good() -> None:
     assert ALL.check(GOOD, WRITABLE, ()) == []
 
 
+def test_odd_names() -> None:
+    """A place with a space, a comma or a backslash in its name is known by it."""
+    facts = GOOD | {"writable": r"/tmp,/a\040b,/c\054d,/e\134f"}
+    assert ALL.check(facts, ("/tmp", "/a b", "/c,d", "/e\\f"), ()) == []
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [

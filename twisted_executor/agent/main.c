@@ -384,7 +384,15 @@ static int watch_children(void)
     return signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-int main(void)
+/* Each argument is a place that the script may write to.  runc gives a tmpfs the mode of the folder that it covers. */
+static void open_places(char **places)
+{
+    for (; *places; places++)
+        if (chmod(*places, 01777))
+            fault("a writable place cannot be opened");
+}
+
+int main(int count, char **arguments)
 {
     if (getpid() != 1)
         return 64; /* it kills every process it sees, so it must see only its own */
@@ -398,6 +406,7 @@ int main(void)
     if (signals < 0)
         return 71;
     heard = now();
+    open_places(arguments + (count > 0));
     facts_send();
     frames_flush();
     for (;;)

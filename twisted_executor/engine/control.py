@@ -174,7 +174,7 @@ class DockerEngine:
         answer = client.create_container(
             image=spec.image.id,
             entrypoint=[f"{AGENT_FOLDER}/agent"],
-            command=[],
+            command=list(spec.tmpfs),
             user="0:0",
             working_dir="/",
             hostname="sandbox",
