@@ -115,7 +115,7 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
         _V("CUSTOM_POOLS", "", parse_pools,
            "More warm pools: image=size,image=size. image:size is understood too, there the last part is the size: "
            "python:3 means three of python:latest.", ()),
-        _V("CONTAINER_MAX_USES", "100", values.integer(1, 1_000_000),
+        _V("CONTAINER_MAX_USES", "1000", values.integer(1, 1_000_000),
            "Runs that a container serves before it is replaced; 1: a fresh container for every run."),
         _V("CONTAINER_MAX_AGE", "3600", values.duration(1, 30 * _DAY),
            "Seconds, more or less a fifth, after which a container is replaced."),

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from docker_image.digest import InvalidDigest
 from docker_image.reference import InvalidReference, NameTooLong, Reference
@@ -42,6 +43,7 @@ def quoted(text: str) -> str:
     return json.dumps(short.encode(errors="backslashreplace").decode(), ensure_ascii=False)
 
 
+@lru_cache(maxsize=1024)  # requests name the same few images again and again
 def canonical(reference: str) -> str:
     """The one spelling that all spellings of an image share: "alpine" is "docker.io/library/alpine:latest".
 

@@ -24,7 +24,8 @@ from twisted_executor.services import Backoff, ended
 from twisted_executor.waiting import WaitingLine
 
 UPKEEP = 1.0  # seconds between looks at the age of the containers
-AGE_SPREAD = 0.2  # the share by which ages differ, so that a pool does not renew itself all at once
+SPREAD = 0.2  # the share by which lives differ, so that a pool does not renew itself all at once
+OLD = 0.8  # the share of its runs after which a container's successor is made, to be there before the last run
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,24 @@ class PoolPolicy:
 class Slot:
     """One container of the pool."""
 
-    __slots__ = ("born", "expires", "image", "rested", "sandbox", "tenant", "uses")
+    __slots__ = ("born", "image", "life", "most_uses", "rested", "sandbox", "tenant", "uses")
 
-    def __init__(self, sandbox: ISandbox, image: str, born: float, expires: float) -> None:
+    def __init__(self, sandbox: ISandbox, image: str, born: float, life: float, most_uses: int) -> None:
         self.sandbox = sandbox
         self.image = image
         self.born = self.rested = born
-        self.expires = expires
+        self.life = life
+        self.most_uses = most_uses
         self.tenant: Tenant | None = None
         self.uses = 0
+
+    def wear(self, now: float) -> float:
+        """How worn it is: OLD when its time is over, or at that share of its runs; the larger of both."""
+        return max(OLD * (now - self.born) / self.life, self.uses / self.most_uses)
+
+    def is_old(self, now: float) -> bool:
+        """Whether a successor is due."""
+        return self.wear(now) >= OLD
 
 
 @implementer(ILease)
@@ -180,10 +190,10 @@ class WarmPool(Service):
     def _settled(self, unfit: str | None, slot: Slot) -> None:
         if slot not in self._busy:
             return  # it was retired in the meantime
-        if unfit is None and slot.uses >= self._policy.max_uses:
+        if unfit is None and slot.uses >= slot.most_uses:
             unfit = "used_up"
-        if unfit is None and self._surplus() > 0 and self._clock.seconds() >= slot.expires:
-            unfit = "age"
+        if unfit is None and self._surplus() > 0 and slot.is_old(self._clock.seconds()):
+            unfit = "old"
         if unfit is not None:
             self._retire(slot, unfit)
         else:
@@ -227,7 +237,7 @@ class WarmPool(Service):
         self._executions += 1
         slot.tenant = tenant
         slot.uses += 1
-        if slot.uses >= self._policy.max_uses:
+        if self._capacity.standing is not None and slot.is_old(self._clock.seconds()):
             self._renew(slot.image)
 
     # The life of a container
@@ -243,9 +253,9 @@ class WarmPool(Service):
     def _arrived(self, sandbox: ISandbox, creation: Deferred[Any], image: str) -> None:
         self._made(creation)
         now = self._clock.seconds()
-        life = self._policy.max_age * (1 + AGE_SPREAD * (2 * self._random() - 1))
-        slot = Slot(sandbox, image, now, now + life)
-        self._idle.append(slot)
+        life = self._policy.max_age * (1 + SPREAD * (2 * self._random() - 1))
+        most_uses = max(1, round(self._policy.max_uses * (1 - SPREAD * self._random())))
+        self._idle.append(slot := Slot(sandbox, image, now, life, most_uses))
         self._created += 1
         self._failure = self._line.reason = None
         self._backoff.succeeded()
@@ -253,7 +263,7 @@ class WarmPool(Service):
         if not self.running:
             self._retire(slot, "stopped")
         elif self._surplus() > 0 and len(self._idle) > 1:
-            self._retire(min(self._idle, key=lambda slot: slot.expires), "age")
+            self._retire(max(self._idle, key=lambda slot: slot.wear(now)), "old")
         self._act()
 
     def _not_made(self, failure: Failure, creation: Deferred[Any], image: str) -> None:
@@ -322,8 +332,8 @@ class WarmPool(Service):
         self._upkeep = self._clock.callLater(UPKEEP, self._look_after)
         now = self._clock.seconds()
         if self._policy.idle_ttl is not None:
-            for slot in [s for s in self._idle if now - s.rested >= self._policy.idle_ttl or now >= s.expires]:
+            for slot in [s for s in self._idle if now - s.rested >= self._policy.idle_ttl or s.is_old(now)]:
                 self._retire(slot, "idle")
-        elif old := [slot for slot in (*self._idle, *self._busy) if now >= slot.expires]:
+        elif old := [slot for slot in (*self._idle, *self._busy) if slot.is_old(now)]:
             self._renew(old[0].image)
         self._act()

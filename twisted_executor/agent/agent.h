@@ -51,7 +51,7 @@ unsigned char *frames_reserve(size_t size);
 void frames_commit(uint8_t type, uint64_t run, size_t length);
 /* Write what the server takes now; true when nothing is left. */
 bool frames_flush(void);
-bool frames_pending(void);
+size_t frames_pending(void);
 /* Tell why and exit. */
 _Noreturn void fault(const char *why);
 

@@ -136,9 +136,9 @@ bool frames_flush(void)
     return true;
 }
 
-bool frames_pending(void)
+size_t frames_pending(void)
 {
-    return queue_at < queue_end;
+    return queue_end - queue_at;
 }
 
 _Noreturn void fault(const char *why)

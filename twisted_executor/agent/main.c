@@ -20,6 +20,8 @@
 #define LINGER (SECOND / 10) /* how long output of children is awaited after the main process */
 #define CHUNK 32768
 #define CREDIT_STEP 32768
+#define HOLD (SECOND / 200) /* how long a little output waits for more: with the END it is one write instead of two */
+#define HOLD_MOST 16384
 
 /* IDLE, then LOADING the script, RUNNING, LINGERING for output after the main process, and DRAINING what the dead wrote. */
 enum state { IDLE, LOADING, RUNNING, LINGERING, DRAINING };
@@ -45,7 +47,7 @@ static struct {
     uint32_t credit; /* taken, and not said yet */
 } input;
 
-static int64_t heard;
+static int64_t heard, held_until;
 
 void put32(unsigned char *at, uint32_t value)
 {
@@ -169,6 +171,8 @@ static void pass_output(int *end, int stream)
     if (got <= 0)
         return close_end(end);
     *written += got;
+    if (!frames_pending())
+        held_until = now() + HOLD;
     if (room)
         frames_commit(stream ? ERR : OUT, run.id, got);
     if (*written >= run.start.most && run.state == RUNNING)
@@ -182,7 +186,7 @@ static void give_credit(size_t bytes)
     if (input.ended || (input.size && input.credit < CREDIT_STEP) || !input.credit)
         return;
     put32(amount, input.credit);
-    input.credit = 0;
+    input.credit = held_until = 0;
     frames_send(CREDIT_MORE, run.id, amount, sizeof amount);
 }
 
@@ -296,6 +300,7 @@ static void obey(const struct frame *frame)
     default:
         if (frame->run || frame->length)
             fault("a PING that is none");
+        held_until = 0;
         frames_send(PONG, 0, NULL, 0);
     }
 }
@@ -338,12 +343,21 @@ static void keep_time(void)
     }
 }
 
+/* Nobody waits for output alone: the client gets its answer at the end. */
+static bool holding(void)
+{
+    bool early = run.state == RUNNING || run.state == LINGERING;
+    return early && frames_pending() && frames_pending() < HOLD_MOST && now() < held_until;
+}
+
 static int patience(void)
 {
     int64_t until = run.state == IDLE ? heard + SILENCE + SECOND : run.deadline;
-    int64_t left = until - now();
     if (run.state == LOADING || run.state == DRAINING)
         return -1;
+    if (holding() && held_until < until)
+        until = held_until;
+    int64_t left = until - now();
     return left < 0 ? 0 : left / 1000000 >= 3600000 ? 3600000 : (int)(left / 1000000 + 1);
 }
 
@@ -353,7 +367,7 @@ static void turn(int signals)
     struct pollfd ends[] = {
         {.fd = STDIN_FILENO, .events = POLLIN},
         {.fd = signals, .events = POLLIN},
-        {.fd = frames_pending() ? STDOUT_FILENO : -1, .events = POLLOUT},
+        {.fd = frames_pending() && !holding() ? STDOUT_FILENO : -1, .events = POLLOUT},
         {.fd = room ? run.child.out : -1, .events = POLLIN},
         {.fd = room ? run.child.err : -1, .events = POLLIN},
         {.fd = input.size || input.ended ? run.child.in : -1, .events = POLLOUT},
@@ -371,7 +385,8 @@ static void turn(int signals)
     if (ends[1].revents)
         children_changed(signals);
     keep_time();
-    frames_flush();
+    if (!holding())
+        frames_flush();
 }
 
 static int watch_children(void)
