@@ -56,6 +56,9 @@ class Gate:
         @param length: the declared length of the body, None when it comes in chunks.
         @raise ExecutorError: why not.
         """
+        # Klein would take "post" for POST.
+        if not method.isupper():
+            raise InvalidRequest("Methods are written in capitals, like POST.")
         path = _path(target)
         host = _host(headers)
         if length is not None and length > self._rules.most:

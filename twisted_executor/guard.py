@@ -39,6 +39,11 @@ class GuardedRequest(Request):
     key = ""
     refusal: ExecutorError | None = None
 
+    @property
+    def gone(self) -> bool:
+        """The client has closed the connection."""
+        return self._disconnected
+
     def gotLength(self, length: int | None) -> None:
         """Never a temporary file, which Twisted takes for a large body."""
         self.content = BytesIO()
@@ -222,6 +227,11 @@ class GuardedSite(Site):
         channel.peer = peer
         self._connections[peer] += 1
         return channel
+
+    @property
+    def open_connections(self) -> int:
+        """How many there are."""
+        return self._connections.total()
 
     def forget(self, channel: GuardedChannel) -> None:
         """A connection has ended."""

@@ -49,7 +49,11 @@ class Health:
         self._concessions = concessions
 
     def report(self) -> HealthReport:
-        """Unhealthy when a request without an image could not be served; degraded when others could not."""
+        """Unhealthy when a request without an image could not be served; degraded when others could not.
+
+        Ready, too, is about the first: one image that cannot be had must not take the server out of service.  Only
+        at the start it waits for every pool to have a container or a failure.
+        """
         stats = self._stats()
         default, *others = [pool for pool in stats.pools if not pool.temporary]
         fatal = [self._watch.problem, _problem(default), _draining(stats)]
@@ -58,7 +62,8 @@ class Health:
         reasons = tuple(dict.fromkeys(reason for reason in (*fatal, *grave, *small, *self._concessions()) if reason))
         if any(fatal):
             return HealthReport("unhealthy", reasons, ready=False)
-        return HealthReport("degraded" if reasons else "healthy", reasons, ready=not any(grave))
+        starting = any(not _alive(pool) and pool.failure is None for pool in others)
+        return HealthReport("degraded" if reasons else "healthy", reasons, ready=not starting)
 
 
 def _alive(pool: PoolStats) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -29,6 +30,10 @@ from twisted_executor.boundaries import (
     Status,
 )
 from twisted_executor.errors import ExecutorError
+from twisted_executor.images import canonical
+
+# Clients choose what is looked up here; parsing takes longer than all else that is counted for a run.
+_canonical = lru_cache(maxsize=256)(canonical)
 
 OTHER = "other"  # the label of all images that nobody configured
 TIMES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)  # seconds
@@ -50,7 +55,7 @@ class Metrics:
         self._clock = clock
         self._began = clock.seconds()
         self._stats = stats
-        self._images = frozenset(images)
+        self._labels = {canonical(image): image for image in images}
         self._runs = Counter("script_executor_runs", "Runs by how they ended.", ["image", "status"], registry=registry)
         self._refused = Counter(
             "script_executor_refused", "Requests that did not come to a run, by code.", ["code"], registry=registry
@@ -72,12 +77,16 @@ class Metrics:
     def ran(self, execution: Execution) -> None:
         """A script came to an end."""
         outcome = execution.outcome
-        image = execution.image if execution.image in self._images else OTHER
+        image = self._label(execution.image)
         self._runs.labels(image, outcome.status.value).inc()
         self._run_time.labels(image).observe(outcome.execution_time)
         self._queue_time.labels("yes" if execution.warm else "no").observe(execution.queue_time)
         self._by_status[outcome.status.value] += 1
         self._total_time += outcome.execution_time
+
+    def _label(self, image: str) -> str:
+        """What the operator calls this image; clients may call it otherwise, and may name any other."""
+        return self._labels.get(_canonical(image), OTHER)
 
     def refused(self, code: str) -> None:
         """A request did not come to a run, or its run was lost or cancelled."""
@@ -150,20 +159,26 @@ class _Pools(Collector):
             "script_executor_containers", "Containers by state; target is how many are kept.", labels=["image", "state"]
         )
         waiting = GaugeMetricFamily("script_executor_waiting", "Requests in the line of a pool.", labels=["image"])
-        created = CounterMetricFamily("script_executor_created", "Containers made.", labels=["image"])
-        failed = CounterMetricFamily("script_executor_create_failures", "Containers not made.", labels=["image"])
-        retired = CounterMetricFamily(
-            "script_executor_retired", "Containers removed, by reason.", labels=["image", "reason"]
+        # A name that ends with _created is a time in OpenMetrics.
+        made = CounterMetricFamily("script_executor_container_creations", "Containers made.", labels=["image"])
+        failed = CounterMetricFamily(
+            "script_executor_container_creation_failures", "Containers not made.", labels=["image"]
         )
-        for pool in self._stats().pools:
+        retired = CounterMetricFamily(
+            "script_executor_container_retirements", "Containers removed, by reason.", labels=["image", "reason"]
+        )
+        stats = self._stats()
+        running = GaugeMetricFamily("script_executor_running", "Scripts that run.", value=stats.running)
+        draining = GaugeMetricFamily("script_executor_draining", "1 while the server stops.", value=stats.draining)
+        for pool in stats.pools:
             for state in ("target", "idle", "busy", "creating", "retiring"):
                 containers.add_metric([pool.image, state], getattr(pool, state))
             waiting.add_metric([pool.image], pool.waiting)
-            created.add_metric([pool.image], pool.created)
+            made.add_metric([pool.image], pool.created)
             failed.add_metric([pool.image], pool.create_failures)
             for reason, count in pool.retired.items():
                 retired.add_metric([pool.image, reason], count)
-        yield from (containers, waiting, created, failed, retired)
+        yield from (containers, waiting, made, failed, retired, running, draining)
 
 
 @implementer(IExecutor)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from klein import Klein
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException
@@ -99,6 +100,11 @@ class API:
         self._held += len(body)
         try:
             execution = await self._executor.execute(job)
+        except ExecutorError:
+            # Nobody is there to be told, and Klein would log it as a fault.
+            if request.gone:
+                raise CancelledError from None
+            raise
         finally:
             self._held -= len(body)
         return self._answer(request, 200, encode_execution(execution))
@@ -133,7 +139,12 @@ class API:
 
     @app.route("/images", methods=["GET"])
     def images(self, request: GuardedRequest) -> bytes:
-        """What is warm, and what is allowed: a list of references, or "any"."""
+        """What is warm, and what is allowed.
+
+        {"pools": [{"image", "pool_size", "available_containers", "busy_containers"}, ...], "allowed": [reference, ...]}
+        with references as the operator wrote them; "allowed" is "any" where there is no list.  Pools are always
+        allowed.
+        """
         pools = [
             {
                 "image": pool.image,
@@ -162,7 +173,7 @@ class API:
         if isinstance(cause, WrongMethod):
             methods = ", ".join(sorted(cause.valid_methods or ()))
             request.setHeader("Allow", methods)
-            return self._refusal(request, MethodNotAllowed(f"{path} understands {methods} only."))
+            return self._refusal(request, MethodNotAllowed(f"What {path} understands is {methods}."))
         return self._refusal(request, NoSuchResource(f"There is nothing at {path}."))
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]

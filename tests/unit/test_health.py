@@ -1,0 +1,99 @@
+"""What /health says, from what is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import fail, succeed
+from zope.interface.verify import verifyObject
+
+from twisted_executor.boundaries import ExecutorStats, IHealth, PoolStats
+from twisted_executor.errors import EngineUnreachable
+from twisted_executor.health import EngineWatch, Health
+
+
+class Engine:
+    """As much of an engine as can be asked whether it is there."""
+
+    down = False
+
+    def info(self) -> Any:
+        return fail(EngineUnreachable("There is no Docker engine.")) if self.down else succeed(None)
+
+
+def pool(image: str, idle: int = 1, failure: str | None = None, temporary: bool = False) -> PoolStats:
+    return PoolStats(image, 0 if temporary else 1, idle, 0, 0, 0, 0, 0, 0, 0, {}, failure, temporary)
+
+
+def health(*pools: PoolStats, draining: bool = False, down: bool = False, concessions: tuple[str, ...] = ()) -> Health:
+    engine = Engine()
+    engine.down = down
+    watch = EngineWatch(engine)  # type: ignore[arg-type]
+    watch.look()
+    return Health(lambda: ExecutorStats(pools, 0, 0, draining), watch, lambda: concessions)
+
+
+DEFAULT, OTHER, TEMPORARY = pool("base"), pool("py"), pool("temporary", 0, temporary=True)
+
+
+def test_interface() -> None:
+    """It provides what the web edge asks of it."""
+    assert verifyObject(IHealth, health(DEFAULT))
+
+
+def test_healthy() -> None:
+    """With a warm container for every image all is well; temporary ones need none."""
+    report = health(DEFAULT, OTHER, TEMPORARY).report()
+    assert (report.status, report.reasons, report.ready) == ("healthy", (), True)
+
+
+def test_engine_not_asked_yet() -> None:
+    """Before the engine has answered once the server is not ready."""
+    watch = EngineWatch(Engine())  # type: ignore[arg-type]
+    report = Health(lambda: ExecutorStats((DEFAULT,), 0, 0, False), watch, lambda: ()).report()
+    assert (report.status, report.ready) == ("unhealthy", False)
+
+
+@pytest.mark.parametrize(
+    ("subject", "word"),
+    [
+        (health(DEFAULT, down=True), "no Docker engine"),
+        (health(pool("base", idle=0), OTHER), "base"),
+        (health(pool("base", idle=0, failure="The disk is full."), OTHER), "disk is full"),
+        (health(DEFAULT, draining=True), "stopping"),
+    ],
+)
+def test_unhealthy(subject: Health, word: str) -> None:
+    """When the default image cannot be served the server is unhealthy, and says why."""
+    report = subject.report()
+    assert (report.status, report.ready) == ("unhealthy", False)
+    assert word in " ".join(report.reasons)
+
+
+@pytest.mark.parametrize(
+    ("subject", "word", "ready"),
+    [
+        (health(DEFAULT, pool("py", idle=0)), "py", False),
+        (health(DEFAULT, pool("py", idle=0, failure="No such image.")), "No such image", True),
+        (health(pool("base", failure="The disk is full.")), "disk is full", True),
+        (health(DEFAULT, concessions=("The swap limit does not hold.",)), "swap", True),
+    ],
+)
+def test_degraded(subject: Health, word: str, ready: bool) -> None:
+    """When something less is wrong the server is degraded, and says what."""
+    report = subject.report()
+    assert (report.status, report.ready) == ("degraded", ready)
+    assert word in " ".join(report.reasons)
+
+
+def test_engine_comes_back() -> None:
+    """The watch forgets a problem when the engine answers again."""
+    engine = Engine()
+    watch = EngineWatch(engine)  # type: ignore[arg-type]
+    engine.down = True
+    watch.look()
+    assert watch.problem == "There is no Docker engine."
+    engine.down = False
+    watch.look()
+    assert watch.problem is None

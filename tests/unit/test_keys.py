@@ -1,0 +1,69 @@
+"""API keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twisted_executor.keys import KeysError, parse, read_file
+
+FILE = """\
+# the team's keys
+
+alice:alices-secret-0001
+  bob : bobs:secret:000001
+"""
+
+
+def test_names_of_secrets() -> None:
+    """A secret leads to the name of its key, and nothing else leads to any."""
+    keys = parse(FILE)
+    assert keys.name_of(b"alices-secret-0001") == "alice"
+    assert keys.name_of(b"bobs:secret:000001") == "bob"
+    for wrong in (b"", b"alice", b"alices-secret-0002", b"alices-secret-000", b"# the team's keys", b"\xff\xfe"):
+        assert keys.name_of(wrong) is None
+    assert not any(keys.name_of(b"guess-number-%06d" % number) for number in range(2000))
+
+
+def test_secrets_are_not_kept() -> None:
+    """What stays in memory, and could be logged, are digests."""
+    assert "secret" not in repr(parse(FILE))
+
+
+def test_secret_of_any_script() -> None:
+    """A secret is compared as its UTF-8 bytes."""
+    assert parse("a:schlüssel-zum-tresor").name_of("schlüssel-zum-tresor".encode()) == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("alice", "Line 1 is not name:secret"),
+        (":alices-secret-0001", "Line 1 is not name:secret"),
+        ("# x\nalice:too-short-15ch", "Line 2 is not name:secret with a secret of at least 16 characters."),
+        (FILE + "alice:another-secret-1", "Line 5 repeats"),
+        (FILE + "carol:alices-secret-0001", "Line 5 repeats"),
+        ("# nothing\n", "There is no key in it"),
+        ("", "There is no key in it"),
+    ],
+)
+def test_wrong_file(text: str, sentence: str) -> None:
+    """A file that cannot be used says where and why, and never a secret."""
+    with pytest.raises(KeysError) as caught:
+        parse(text)
+    assert sentence in str(caught.value)
+    assert "alices" not in str(caught.value)
+    assert "short" not in str(caught.value).replace("too short", "")
+
+
+def test_read_file(tmp_path: Path) -> None:
+    """A file is read as UTF-8; one that is not there or not text is an error with its path."""
+    path = tmp_path / "keys"
+    path.write_text(FILE)
+    assert read_file(str(path)).name_of(b"alices-secret-0001") == "alice"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(KeysError, match=r"API_KEYS_FILE .*keys"):
+        read_file(str(path))
+    with pytest.raises(KeysError, match="missing"):
+        read_file(str(tmp_path / "missing"))

@@ -1,0 +1,235 @@
+"""The figures, in both forms."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from twisted_executor.boundaries import ExecutorStats, IExecutor, IMetrics, ISandboxSource, Job, Status
+from twisted_executor.errors import ImageUnavailable, Overloaded, SandboxLost
+from twisted_executor.memory import MemorySource
+from twisted_executor.metrics import OTHER, MeteredExecutor, MeteredSource, Metrics
+from twisted_executor.testing import HELLO, MemoryExecutor, pool_stats
+
+JOB = Job(script=b"id", timeout=30.0, request_id="id-1")
+ALPINE = dataclasses.replace(
+    pool_stats("alpine:latest", target=5, idle=4, busy=1, creating=2, retiring=3, waiting=6, executions=10, created=9),
+    retired={"used up": 2, "dirty": 1},
+)
+PYTHON = dataclasses.replace(
+    pool_stats("python-scientific-executor", target=3, idle=3, executions=5, created=3, create_failures=7),
+    retired={"dirty": 1},
+    failure="It has no /bin/sh.",
+)
+
+
+class MetricsTests(SynchronousTestCase):
+    """A metered executor over one in memory."""
+
+    def setUp(self) -> None:
+        """Nothing has run."""
+        self.clock = Clock()
+        self.executor = MemoryExecutor()
+        self.executor.figures = ExecutorStats((ALPINE, PYTHON), running=1, waiting=6, draining=False)
+        self.metrics = Metrics(
+            CollectorRegistry(), self.clock, self.executor.stats, ("alpine:latest", "python-scientific-executor")
+        )
+        self.metered = MeteredExecutor(self.executor, self.metrics)
+
+    def run_job(self, status: Status = Status.OK, seconds: float = 0.1, image: str | None = None) -> None:
+        """A script runs to its end."""
+        job = dataclasses.replace(JOB, image=image)
+        self.successResultOf(self._finish(job, dataclasses.replace(HELLO, status=status, execution_time=seconds)))
+
+    def _finish(self, job: Job, outcome: Any) -> Any:
+        running = self.metered.execute(job)
+        self.executor.finish(outcome)
+        return running
+
+    def samples(self, accept: str = "text/plain") -> dict[tuple[str, ...], float]:
+        """The text that a scrape gets, by name and labels."""
+        kind, text = self.metrics.as_text(accept)
+        parse = parse_openmetrics if kind.startswith("application/openmetrics-text") else parse_text
+        return {
+            (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+            for family in parse(text.decode())
+            for sample in family.samples
+        }
+
+    def test_interfaces(self) -> None:
+        """The metered ones are what they are put around."""
+        verifyObject(IMetrics, self.metrics)
+        verifyObject(IExecutor, self.metered)
+        verifyObject(ISandboxSource, MeteredSource(MemorySource(), self.metrics.made, self.clock))
+
+    def test_readme(self) -> None:
+        """The README's names lead to what the README says."""
+        found = self.metrics.as_json()
+        self.assertEqual(found["pools_active"], 2)
+        self.assertEqual(found["total_available_containers"], 7)
+        pools: Any = found["pool_metrics"]
+        shown = {
+            image: {name: pool[name] for name in ("pool_size", "available_containers", "total_executions")}
+            for image, pool in pools.items()
+        }
+        self.assertEqual(
+            shown,
+            {
+                "alpine:latest": {"pool_size": 5, "available_containers": 4, "total_executions": 10},
+                "python-scientific-executor": {"pool_size": 3, "available_containers": 3, "total_executions": 5},
+            },
+        )
+
+    def test_temporary_containers(self) -> None:
+        """They have their figures under a name of their own and are no pool that is active."""
+        temporary = pool_stats("temporary", idle=1, executions=4, temporary=True)
+        self.executor.figures = ExecutorStats((ALPINE, temporary), running=0, waiting=0, draining=False)
+        found: Any = self.metrics.as_json()
+        self.assertEqual(found["pools_active"], 1)
+        self.assertEqual(found["total_available_containers"], 5)
+        self.assertEqual(found["pool_metrics"]["temporary"]["total_executions"], 4)
+
+    def test_more_of_each_pool(self) -> None:
+        """Beside the README's figures stands the rest that a pool knows."""
+        pools: Any = self.metrics.as_json()["pool_metrics"]
+        self.assertEqual(
+            {name: value for name, value in pools["alpine:latest"].items() if name not in ("pool_size",)},
+            {
+                "available_containers": 4, "busy_containers": 1, "creating_containers": 2, "retiring_containers": 3,
+                "waiting_requests": 6, "total_executions": 10, "containers_created": 9,
+                "container_create_failures": 0, "containers_retired": {"used up": 2, "dirty": 1}, "last_failure": None,
+            },
+        )  # fmt: skip
+        self.assertEqual(pools["python-scientific-executor"]["last_failure"], "It has no /bin/sh.")
+
+    def test_life_of_containers(self) -> None:
+        """Containers that came and went are counted over all pools."""
+        found = self.metrics.as_json()
+        self.assertEqual(found["containers_created"], 12)
+        self.assertEqual(found["container_create_failures"], 7)
+        self.assertEqual(found["containers_retired"], 4)
+        self.assertEqual(found["containers_retired_by_reason"], {"used up": 2, "dirty": 2})
+        self.assertEqual((found["running"], found["waiting"], found["total_busy_containers"]), (1, 6, 1))
+
+    def test_before_the_first_run(self) -> None:
+        """Rates and averages of nothing are null."""
+        found = self.metrics.as_json()
+        self.assertEqual(found["total_executions"], 0)
+        for name in ("success_rate", "failure_rate", "average_execution_time"):
+            self.assertIsNone(found[name])
+
+    def test_rates(self) -> None:
+        """A script that ended with 0 is a success, any other a failure."""
+        self.run_job(seconds=0.1)
+        self.run_job(seconds=0.2)
+        self.run_job(seconds=0.3)
+        self.run_job(Status.TIMEOUT, seconds=3.0)
+        found = self.metrics.as_json()
+        self.assertEqual([found[f"{name}_executions"] for name in ("total", "successful", "failed")], [4, 3, 1])
+        self.assertEqual((found["success_rate"], found["failure_rate"]), (0.75, 0.25))
+        self.assertAlmostEqual(found["average_execution_time"], 0.9)  # type: ignore[type-var]
+        self.assertEqual(found["executions_by_status"], {"ok": 3, "timeout": 1})
+
+    def test_uptime(self) -> None:
+        """Seconds since the start."""
+        self.clock.advance(12.5)
+        self.assertEqual(self.metrics.as_json()["uptime_seconds"], 12.5)
+
+    def test_runs_by_image_and_status(self) -> None:
+        """Runs are counted under the operator's name of the image, however the client spelt it."""
+        self.run_job()
+        self.run_job(image="alpine")
+        self.run_job(Status.NONZERO_EXIT, image="docker.io/library/alpine:latest")
+        self.run_job(image="python-scientific-executor")
+        samples = self.samples()
+        name = "script_executor_runs_total"
+        self.assertEqual(samples[name, "alpine:latest", "ok"], 2)
+        self.assertEqual(samples[name, "alpine:latest", "nonzero_exit"], 1)
+        self.assertEqual(samples[name, "python-scientific-executor", "ok"], 1)
+        self.assertEqual(samples["script_executor_run_seconds_count", "alpine:latest"], 3)
+        self.assertEqual(samples["script_executor_queue_seconds_count", "yes"], 4)
+
+    def test_labels_are_bounded(self) -> None:
+        """Clients cannot make new labels: all images that nobody configured are one."""
+        for number in range(300):
+            self.run_job(image=f"image-{number}")
+        samples = self.samples()
+        self.assertEqual(samples["script_executor_runs_total", OTHER, "ok"], 300)
+        self.assertFalse([key for key in samples if "image-" in "".join(key)])
+
+    def test_gauges_are_of_the_moment(self) -> None:
+        """The pools are looked at when the scrape comes."""
+        self.assertEqual(self.samples()["script_executor_containers", "alpine:latest", "idle"], 4)
+        emptier = dataclasses.replace(ALPINE, idle=0)
+        self.executor.figures = ExecutorStats((emptier,), running=2, waiting=6, draining=True)
+        samples = self.samples()
+        self.assertEqual(samples["script_executor_containers", "alpine:latest", "idle"], 0)
+        self.assertEqual(samples["script_executor_containers", "alpine:latest", "target"], 5)
+        self.assertEqual(samples["script_executor_waiting", "alpine:latest"], 6)
+        self.assertEqual(samples["script_executor_container_creations_total", "alpine:latest"], 9)
+        self.assertEqual(samples["script_executor_container_retirements_total", "alpine:latest", "dirty"], 1)
+        self.assertEqual((samples["script_executor_running",], samples["script_executor_draining",]), (2, 1))
+
+    def test_openmetrics(self) -> None:
+        """Both texts say the same, and OpenMetrics' own parser, which is strict, takes ours."""
+        self.run_job()
+        self.metered.execute(JOB).addErrback(lambda _: None)
+        self.executor.fail(SandboxLost("It died."))
+        strict = self.samples("application/openmetrics-text;version=1.0.0")
+        self.assertEqual(strict["script_executor_runs_total", "alpine:latest", "ok"], 1)
+        plain = self.samples()
+        self.assertEqual({k: v for k, v in strict.items() if k in plain}, {k: plain[k] for k in strict if k in plain})
+
+    def test_refusals(self) -> None:
+        """What does not come to an outcome is counted by its code and is no execution."""
+        self.executor.refuses = Overloaded("Too many wait.")
+        self.assertRaises(Overloaded, self.metered.check_room, None)
+        self.executor.refuses = None
+        self.metered.check_room(None)
+        lost = self.metered.execute(JOB)
+        self.executor.fail(SandboxLost("It died."))
+        self.failureResultOf(lost, SandboxLost)
+        samples = self.samples()
+        self.assertEqual(samples["script_executor_refused_total", "overloaded"], 1)
+        self.assertEqual(samples["script_executor_refused_total", "sandbox_lost"], 1)
+        self.assertEqual(self.metrics.as_json()["total_executions"], 0)
+
+    def test_cancel(self) -> None:
+        """A cancel goes through to the executor, and is counted."""
+        running = self.metered.execute(JOB)
+        running.cancel()
+        self.assertEqual(self.executor.cancelled, [JOB])
+        self.failureResultOf(running)
+        self.assertEqual(self.samples()["script_executor_refused_total", "cancelled"], 1)
+
+    def test_creation_time(self) -> None:
+        """The time to make a container is counted for those that were made, and a failure passes through."""
+        source = MemorySource(hold=True)
+        metered = MeteredSource(source, self.metrics.made, self.clock)
+        made, failed = metered.create("alpine"), metered.create("alpine")
+        self.clock.advance(0.07)
+        source.fail(ImageUnavailable("No."))
+        source.arrive()
+        self.assertIs(self.successResultOf(made), source.made[0])
+        self.failureResultOf(failed, ImageUnavailable)
+        samples = self.samples()
+        self.assertEqual(samples["script_executor_create_seconds_count",], 1)
+        self.assertAlmostEqual(samples["script_executor_create_seconds_sum",], 0.07)
+
+
+@pytest.mark.parametrize("accept", ["", "text/plain", "application/openmetrics-text", "garbage;;=,", "\xff"])
+def test_any_accept(accept: str) -> None:
+    """Whatever is accepted, text comes back."""
+    clock = Clock()
+    metrics = Metrics(CollectorRegistry(), clock, lambda: ExecutorStats((), 0, 0, draining=False), ())
+    kind, text = metrics.as_text(accept)
+    assert "text" in kind
+    assert b"# TYPE" in text
