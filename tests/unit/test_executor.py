@@ -13,9 +13,9 @@ from twisted_executor.boundaries import Execution, IExecutor, ImageInfo, Job
 from twisted_executor.errors import Draining, ImageNotFound, Overloaded
 from twisted_executor.executor import Executor
 from twisted_executor.images import canonical
-from twisted_executor.memory import ECHO, MemorySource
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
+from twisted_executor.testing import HELLO, MemorySource
 
 
 class Store:
@@ -56,7 +56,7 @@ class ExecutorTests(SynchronousTestCase):
     def finish(self) -> None:
         """End what runs, oldest first."""
         sandbox = next(s for s in self.source.made if s.running)
-        sandbox.finish(ECHO)
+        sandbox.finish(HELLO)
         sandbox.settle(None)
 
     def test_interface(self) -> None:
@@ -69,7 +69,7 @@ class ExecutorTests(SynchronousTestCase):
         self.clock.advance(2)
         self.finish()
         found = self.successResultOf(execution)
-        self.assertEqual((found.outcome, found.image, found.warm, found.request_id), (ECHO, "base", False, "r1"))
+        self.assertEqual((found.outcome, found.image, found.warm, found.request_id), (HELLO, "base", False, "r1"))
         self.assertEqual(self.executor.stats().pools[0].executions, 1)
 
     def test_other_spelling(self) -> None:

@@ -22,7 +22,7 @@ ORDER = (
     # Composition.
     ("tap",),
     # For tests.
-    ("memory", "testing"),
+    ("testing",),
 )
 RANK = {module: rank for rank, module in enumerate(module for layer in ORDER for module in layer)}
 PURE = {module for layer in ORDER[:2] for module in layer}

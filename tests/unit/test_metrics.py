@@ -15,9 +15,8 @@ from zope.interface.verify import verifyObject
 
 from twisted_executor.boundaries import ExecutorStats, IExecutor, IMetrics, ISandboxSource, Job, Status
 from twisted_executor.errors import ImageUnavailable, Overloaded, SandboxLost
-from twisted_executor.memory import MemorySource
 from twisted_executor.metrics import OTHER, MeteredExecutor, MeteredSource, Metrics
-from twisted_executor.testing import HELLO, MemoryExecutor, pool_stats
+from twisted_executor.testing import HELLO, MemoryExecutor, MemorySource, pool_stats
 
 JOB = Job(script=b"id", timeout=30.0, request_id="id-1")
 ALPINE = dataclasses.replace(

@@ -15,9 +15,9 @@ from zope.interface.verify import verifyObject
 
 from twisted_executor.boundaries import ILease, IPool, Job, Tenant
 from twisted_executor.errors import Draining, EngineUnavailable, ImageNotFound, Overloaded
-from twisted_executor.memory import ECHO, MemorySource
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
+from twisted_executor.testing import HELLO, MemorySource
 
 IMAGE = "img"
 A, B, C = Tenant("", "a"), Tenant("", "b"), Tenant("", "c")
@@ -59,7 +59,7 @@ class Taken:
 def use(lease: Any, unfit: str | None = None) -> None:
     """Run a job to its end and give the container back."""
     lease.sandbox.run(Job(b"x", 1.0, "r"))
-    lease.sandbox.finish(ECHO)
+    lease.sandbox.finish(HELLO)
     lease.release()
     lease.sandbox.settle(unfit)
 
@@ -101,7 +101,7 @@ def test_waits_until_wiped(clock: Clock) -> None:
     first, second = Taken(pool.take(IMAGE, A)), Taken(pool.take(IMAGE, A))
     sandbox = first.lease.sandbox
     sandbox.run(Job(b"x", 1.0, "r"))
-    sandbox.finish(ECHO)
+    sandbox.finish(HELLO)
     first.lease.release()
     assert second.waiting
     sandbox.settle(None)
