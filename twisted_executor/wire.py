@@ -188,8 +188,9 @@ def _decoded(kind: int, run: int, payload: bytes) -> Event:
 
 def _hello(run: int, payload: bytes) -> Hello:
     (version,) = _U32.unpack_from(payload)
-    lines = payload[_U32.size :].decode("utf-8", "replace").splitlines()
-    return Hello(version, {key: value for key, _, value in (line.partition(" ") for line in lines)})
+    # Not splitlines(): a mount point's name may have a form feed or U+2028 in it.
+    lines = payload[_U32.size :].decode("utf-8", "replace").split("\n")
+    return Hello(version, {key: value for key, _, value in (line.partition(" ") for line in lines if line)})
 
 
 def _output(stream: int) -> Callable[[int, bytes], Output]:

@@ -247,7 +247,14 @@ def test_events_before_the_error_are_lost() -> None:
 def test_facts() -> None:
     """A fact is a key and the rest of its line; a line without a space has no value; odd bytes do no harm."""
     hello = AgentDecoder().feed(frame(129, 0, b"\0\0\0\2a b c\nd\n\n\xff \xfe\n"))[0]
-    assert hello == Hello(2, {"a": "b c", "d": "", "": "", "\ufffd": "\ufffd"})
+    assert hello == Hello(2, {"a": "b c", "d": "", "\ufffd": "\ufffd"})
+
+
+def test_only_a_newline_ends_a_fact() -> None:
+    """Other characters that end lines for Python can stand in the name of a mount point."""
+    name = "/a\x0bb\x0cc\x1cd\re\x85f\u2028g"
+    hello = AgentDecoder().feed(frame(129, 0, b"\0\0\0\1writable " + name.encode() + b"\n"))[0]
+    assert hello == Hello(1, {"writable": name})
 
 
 SENT_KINDS = st.sampled_from(range(127, 139))
