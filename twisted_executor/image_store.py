@@ -87,7 +87,6 @@ class ImageStore:
         until, error = self._failed.get(reference, (0.0, None))
         if error is not None and self._clock.seconds() < until:
             raise error
-        self._failed.pop(reference, None)
         waiting = self._pulls.get(reference)
         first = waiting is None
         if waiting is None:
@@ -118,9 +117,15 @@ class ImageStore:
         except EngineError as error:
             self.log.warn("pulling {image} failed: {reason}", image=reference, reason=str(error))
             known = _explained(reference, error)
-            self._failed[reference] = (self._clock.seconds() + REMEMBER, known)
+            self._remember(reference, known)
             raise known from error
         self.log.info("pulled {image}", image=reference)
+
+    def _remember(self, reference: str, error: ExecutorError) -> None:
+        """For a minute; what is over is forgotten, or anybody could fill the memory with names."""
+        now = self._clock.seconds()
+        self._failed = {name: entry for name, entry in self._failed.items() if entry[0] > now}
+        self._failed[reference] = (now + REMEMBER, error)
 
     def _pause(self, state: RetryCallState) -> float:
         return min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** (state.attempt_number - 1)) * (0.5 + self._random())

@@ -166,6 +166,18 @@ def follow(deferred: Deferred[T]) -> Deferred[T]:
     return own
 
 
+def shielded(deferred: Deferred[T]) -> Deferred[T]:
+    """One's own Deferred for the result of one that must not be cancelled, such as a call in a thread."""
+    own: Deferred[T] = Deferred(lambda _: None)
+
+    def fire(result: Any) -> None:
+        if not own.called:
+            own.callback(result)  # a Failure makes it an errback
+
+    deferred.addBoth(fire)
+    return own
+
+
 async def cancelled(deferred: Deferred[Any] | None) -> None:
     """Cancel it and wait until it has ended; how it ended does not matter."""
     if deferred is not None:

@@ -32,6 +32,7 @@ from twisted_executor.errors import (
     Unavailable,
 )
 from twisted_executor.sandbox import RunPolicy, Sandbox
+from twisted_executor.services import ended, shielded
 
 LABEL = "twisted-executor"  # on everything of ours; its value is "sandbox", "filler" or "agent"
 INSTANCE_LABEL = "twisted-executor.instance"
@@ -122,19 +123,20 @@ class EngineSource:
         tmpfs = tmpfs_sizes(policy.tmp, policy.rest, image.volumes)
         sandbox = Sandbox(name, self._engine, self._clock, policy.run, self._random_below, self._known.discard)
         self._known.add(name)
-        greeted = sandbox.greeted
-        greeted.addErrback(lambda failure: failure)
+        creation = self._engine.create(ContainerSpec(name, image, volume, self._labels("sandbox"), tmpfs))
         try:
-            created = await self._engine.create(ContainerSpec(name, image, volume, self._labels("sandbox"), tmpfs))
+            created = await shielded(creation)
             stream = await attach(self._endpoint, created.id, info.api_version, sandbox.received, sandbox.closed)
             sandbox.attached(stream)
             await self._engine.start(created.id)
-            hello = await greeted
+            hello = await sandbox.greeted
             conceded = policy.confinement.check(hello.facts, (*tmpfs, MQUEUE), created.warnings)
             sandbox.uids = uid_range(hello.facts)
         except BaseException:
-            greeted.addErrback(lambda _: None)
-            sandbox.destroy()
+            # Also when it is cancelled: what is not there yet cannot be removed, so the call comes to its end first.
+            await ended(creation)
+            sandbox.greeted.addErrback(lambda _: None)
+            await sandbox.destroy()
             raise
         self.concessions = tuple(conceded)
         return sandbox

@@ -23,7 +23,7 @@ from twisted_executor.engine.control import DockerEngine, Limits
 from twisted_executor.errors import ImageNotFound, ImageUnavailable
 from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.sandbox import RunPolicy
-from twisted_executor.services import Threads
+from twisted_executor.services import Threads, ended
 from twisted_executor.source import INSTANCE_LABEL, EngineSource, SourcePolicy
 
 MIB = 1 << 20
@@ -102,8 +102,8 @@ async def test_cancelled_creation(made: Made, seconds: float) -> None:
     creation.addErrback(lambda _: None)
     await deferLater(made.reactor, seconds)
     creation.cancel()
-    await deferLater(made.reactor, 0.5)
-    await made.source.sweep()
+    await ended(creation)
+    assert not await made.engine.containers({INSTANCE_LABEL: made.instance})
 
 
 @pytest_twisted.ensureDeferred

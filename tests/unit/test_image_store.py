@@ -169,3 +169,15 @@ def test_engine_down() -> None:
     assert isinstance(result(finder.resolve("x")), EngineUnavailable)
     images.down = False
     assert result(finder.resolve("x")).reference == "x"
+
+
+def test_memory_of_failures_is_bounded() -> None:
+    """Failures that are over are forgotten, however many names were tried."""
+    images, clock = Images(), Clock()
+    finder = store(images, clock)
+    for number in range(50):
+        waiting = finder.resolve(f"x{number}")
+        images.fail(permanent=True)
+        result(waiting)
+        clock.advance(30)
+    assert len(finder._failed) <= 2

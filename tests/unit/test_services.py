@@ -6,11 +6,21 @@ import threading
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock, deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_executor.services import Backoff, OrderedMultiService, Supervised, Threads, Watchdog, ended, periodic
+from twisted_executor.services import (
+    Backoff,
+    OrderedMultiService,
+    Supervised,
+    Threads,
+    Watchdog,
+    ended,
+    periodic,
+    shielded,
+)
 
 
 class Slow(Service):
@@ -226,3 +236,23 @@ class EndedTests(SynchronousTestCase):
         self.successResultOf(ended(bad))
         self.assertEqual(self.successResultOf(good), 1)
         self.failureResultOf(bad, ValueError)
+
+
+class ShieldedTests(SynchronousTestCase):
+    """shielded."""
+
+    def test_result(self) -> None:
+        """Success and failure come through."""
+        self.assertEqual(self.successResultOf(shielded(succeed(1))), 1)
+        self.failureResultOf(shielded(fail(ValueError("no"))), ValueError)
+
+    def test_cancel(self) -> None:
+        """Cancelling one's own leaves the other alone, whose late result, good or bad, is dropped."""
+        for result in (1, Failure(ValueError("no"))):
+            cancelled: list[object] = []
+            work: Deferred[int] = Deferred(cancelled.append)
+            own = shielded(work)
+            own.cancel()
+            self.failureResultOf(own, CancelledError)
+            self.assertEqual(cancelled, [])
+            work.callback(result)  # type: ignore[arg-type]

@@ -159,6 +159,8 @@ static void see_mount(const char *escaped, const char *options, char *writable, 
 {
     struct stat found;
     char path[MOST_PATH];
+    if (strlen(escaped) >= MOST_PATH)
+        fault("a mount point has too long a name");
     if (!strcmp(escaped, "/"))
         say("read_only_root", strncmp(options, "ro", 2) ? "0" : "1");
     if (strncmp(options, "rw", 2))
@@ -166,7 +168,7 @@ static void see_mount(const char *escaped, const char *options, char *writable, 
     unescape(path, escaped, sizeof path);
     if (stat(path, &found) || !S_ISDIR(found.st_mode) || !(found.st_mode & S_IWOTH))
         return;
-    if (mount_count == MOST_MOUNTS || strlen(escaped) >= MOST_PATH)
+    if (mount_count == MOST_MOUNTS)
         fault("more writable mounts than can be wiped");
     strcpy(mounts[mount_count++], path);
     size_t at = strlen(writable);
@@ -181,8 +183,8 @@ static void say_mounts(void)
 {
     static char writable[8192], all[sizeof text];
     char *info = slurp("/proc/self/mountinfo"), *rest = NULL;
-    if (!info)
-        fault("the mounts cannot be read");
+    if (!info || strlen(info) == sizeof text - 1)
+        fault("the mounts cannot be read"); /* not one of them may be missed */
     strcpy(all, info);
     for (char *line = strtok_r(all, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         char path[MOST_PATH * 4], options[256];

@@ -261,7 +261,7 @@ static void add_script(const struct frame *frame)
 
 static void add_input(const struct frame *frame)
 {
-    if (frame->run != run.id || run.state == LOADING)
+    if (!frame->run || frame->run != run.id || run.state == LOADING)
         fault("STDIN of a run that is not under way");
     if (run.state != RUNNING && run.state != LINGERING)
         return; /* it was on its way when the run ended */
@@ -281,7 +281,7 @@ static void add_input(const struct frame *frame)
 
 static void cancel(const struct frame *frame)
 {
-    if (frame->run != run.id || frame->length)
+    if (!frame->run || frame->run != run.id || frame->length)
         fault("CANCEL of a run that is not under way");
     if (run.state == LOADING)
         fault("CANCEL before the script"); /* the server sends both in one write */
