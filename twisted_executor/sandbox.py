@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -14,6 +13,18 @@ from zope.interface import implementer
 from twisted_executor.attach import Attachment
 from twisted_executor.boundaries import IEngine, ISandbox, Job, Outcome, Status
 from twisted_executor.errors import EngineError, SandboxLost
+from twisted_executor.run import (
+    CANCEL_LIMIT,
+    GREETING_LIMIT,
+    OUTPUT_END,
+    PING_INTERVAL,
+    PONG_LIMIT,
+    RUN_GRACE,
+    SPENT,
+    WIPE_LIMIT,
+    Run,
+    RunPolicy,
+)
 from twisted_executor.services import follow
 from twisted_executor.verdict import outcome, unfinished
 from twisted_executor.wire import (
@@ -34,16 +45,6 @@ from twisted_executor.wire import (
     stdin_frames,
 )
 
-# Seconds on the server's clock, after which the container is killed through the engine.
-GREETING_LIMIT = 20.0
-RUN_GRACE = 0.5  # beyond the run's own limit
-CANCEL_LIMIT = 2.0
-WIPE_LIMIT = 5.0
-PING_INTERVAL = 30.0  # the agent exits after 90 seconds of silence
-PONG_LIMIT = 10.0
-
-OUTPUT_END = 8  # a run ends at so many times the output that is kept
-
 
 class State(Enum):
     """What the container is doing."""
@@ -53,36 +54,6 @@ class State(Enum):
     RUNNING = "running"
     WIPING = "wiping"
     DEAD = "dead"
-
-
-@dataclass(slots=True)
-class Run:
-    """What is under way; `output` by stream, 1 and 2."""
-
-    id: int
-    job: Job
-    began: float
-    finished: Deferred[Outcome]
-    stdin: bytes
-    sent: int
-    unfit: str | None = None
-    output: dict[int, list[bytes]] = field(default_factory=lambda: {1: [], 2: []})
-
-    def text(self, stream: int) -> bytes:
-        """All that came on this stream so far."""
-        return b"".join(self.output[stream])
-
-
-@dataclass(frozen=True, slots=True)
-class RunPolicy:
-    """@ivar output: bytes kept of each stream.  @ivar allow_ptrace: for debuggers and sanitizers."""
-
-    output: int
-    allow_ptrace: bool = False
-
-
-# After these the container is not used again, clean or not.
-SPENT = frozenset({Status.TIMEOUT, Status.OUT_OF_MEMORY, Status.OUTPUT_LIMIT})
 
 
 @implementer(ISandbox)

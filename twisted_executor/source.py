@@ -31,7 +31,8 @@ from twisted_executor.errors import (
     SandboxLost,
     Unavailable,
 )
-from twisted_executor.sandbox import RunPolicy, Sandbox
+from twisted_executor.run import RunPolicy
+from twisted_executor.sandbox import Sandbox
 from twisted_executor.services import ended, shielded
 
 LABEL = "twisted-executor"  # on everything of ours; its value is "sandbox", "filler" or "agent"

@@ -32,7 +32,7 @@ from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.images import canonical
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
-from twisted_executor.sandbox import RunPolicy
+from twisted_executor.run import RunPolicy
 from twisted_executor.server import ServerService
 from twisted_executor.services import OrderedMultiService, Supervised, Threads, Watchdog, periodic
 from twisted_executor.source import EngineSource, SourcePolicy

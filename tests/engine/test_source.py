@@ -22,7 +22,7 @@ from twisted_executor.confinement import Confinement
 from twisted_executor.engine.control import DockerEngine, Limits
 from twisted_executor.errors import ImageNotFound, ImageUnavailable
 from twisted_executor.image_store import ImageStore, PullPolicy
-from twisted_executor.sandbox import RunPolicy
+from twisted_executor.run import RunPolicy
 from twisted_executor.services import Threads, ended
 from twisted_executor.source import INSTANCE_LABEL, EngineSource, SourcePolicy
 

@@ -16,9 +16,22 @@ ORDER = (
     # Pure: no reactor, nothing that waits.
     ("images", "values", "config", "frames", "wire", "verdict", "confinement", "planning", "keys", "schema", "gate"),
     # Services.
-    ("services", "waiting", "pool", "executor", "health"),
+    ("services", "waiting", "lease", "pool", "executor", "health"),
     # Edges.
-    ("agent", "attach", "engine", "image_store", "sandbox", "source", "logs", "metrics", "guard", "web", "server"),
+    (
+        "agent",
+        "attach",
+        "engine",
+        "image_store",
+        "run",
+        "sandbox",
+        "source",
+        "logs",
+        "metrics",
+        "guard",
+        "web",
+        "server",
+    ),
     # Composition.
     ("tap",),
     # For tests.

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 from twisted_executor import wire
 from twisted_executor.boundaries import Fate, ISandbox, Job, Status
 from twisted_executor.errors import EngineUnreachable, SandboxLost
-from twisted_executor.sandbox import (
+from twisted_executor.run import (
     CANCEL_LIMIT,
     GREETING_LIMIT,
     PING_INTERVAL,
@@ -20,8 +20,8 @@ from twisted_executor.sandbox import (
     RUN_GRACE,
     WIPE_LIMIT,
     RunPolicy,
-    Sandbox,
 )
+from twisted_executor.sandbox import Sandbox
 
 HELLO = wire.Hello(wire.VERSION, {})
 JOB = Job(b"echo hi", 5.0, "r1")

@@ -60,6 +60,7 @@ bool start_parse(struct start *start, const struct frame *frame);
 void start_free(struct start *start);
 
 /* spawn.c */
+/* False when it cannot: then there is no way to go on, and descriptors may be left. */
 bool spawn(const struct start *start, struct child *child);
 /* Become this user, with nothing left of root.  Returns 0 or an errno. */
 int become(uint32_t uid);

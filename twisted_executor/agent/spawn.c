@@ -157,32 +157,19 @@ static _Noreturn void run_child(const struct start *start, int in, int out, int 
     _exit(told[1] == ENOENT ? 127 : 126);
 }
 
-static void close_both(int ends[2])
+/* The script's streams belong to its user, as /dev/stdin and the like open them a second time. */
+static bool open_streams(uint32_t uid, int in[2], int out[2], int err[2])
 {
-    close(ends[0]);
-    close(ends[1]);
+    bool theirs = !seteuid(uid); /* one that the engine does not map is told by become() */
+    bool opened = !pipe2(in, O_CLOEXEC) && !pipe2(out, O_CLOEXEC) && !pipe2(err, O_CLOEXEC);
+    return (!theirs || !seteuid(0)) && opened;
 }
 
 bool spawn(const struct start *start, struct child *child)
 {
     int in[2], out[2], err[2], failure[2];
-    if (pipe2(in, O_CLOEXEC))
+    if (!open_streams(start->uid, in, out, err) || pipe2(failure, O_CLOEXEC | O_NONBLOCK))
         return false;
-    if (pipe2(out, O_CLOEXEC)) {
-        close_both(in);
-        return false;
-    }
-    if (pipe2(err, O_CLOEXEC)) {
-        close_both(in);
-        close_both(out);
-        return false;
-    }
-    if (pipe2(failure, O_CLOEXEC | O_NONBLOCK)) {
-        close_both(in);
-        close_both(out);
-        close_both(err);
-        return false;
-    }
     child->pid = fork();
     if (child->pid == 0)
         run_child(start, in[0], out[1], err[1], failure[1]);
