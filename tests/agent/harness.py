@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import subprocess
+import sys
+import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,8 @@ from twisted_executor.boundaries import Job
 
 PATIENCE = 10.0  # seconds that any single wait takes at most
 PROCESSES = 150  # of one user
-FIRST_UID = 1_500_000_000  # nobody's on any machine
+# Nobody's, and different for tests that run beside these: the kernel counts the processes of a uid.
+FIRST_UID = 1_000_000_000 + os.getpid() % 1_000_000 * 1000
 
 # It ends as what it runs at its end, so that this is PID 1.
 _ENTER = """
@@ -36,7 +40,7 @@ mount -t tmpfs -o mode=755,nosuid,nodev script .script
 ip link set lo up
 {setup}
 mount -o remount,bind,ro "$root"
-exec chroot . /bin/confine "$@"
+exec env -u PWD -u OLDPWD -u SHLVL chroot . /bin/confine "$@"
 """
 
 
@@ -89,8 +93,11 @@ class Agent:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.process.kill()  # of unshare, which takes PID 1 with it, which takes all others
-        self.process.communicate(timeout=PATIENCE)
+        self.process.kill()  # unshare takes PID 1 with it, which takes all others
+        self.process.wait(PATIENCE)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert stream
+            stream.close()
 
     # What is there
 
@@ -112,6 +119,11 @@ class Agent:
     def namespace(self) -> str:
         """The name of the agent's namespace of processes."""
         return os.readlink(f"/proc/{self.pid}/ns/pid")
+
+    def resident(self) -> int:
+        """Bytes of memory that the agent holds."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return 1024 * int(status.split("VmRSS:")[1].split()[0])
 
     # Sending
 
@@ -149,7 +161,16 @@ class Agent:
         assert self.process.stdin
         self.process.stdin.close()
 
+    def close_stdout(self) -> None:
+        """Read no more, ever."""
+        assert self.process.stdout
+        self.process.stdout.close()
+
     # Receiving
+
+    def written(self) -> int:
+        """How many bytes of output wait for us."""
+        return int.from_bytes(fcntl.ioctl(self._stdout, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def event(self, patience: float = PATIENCE) -> wire.Event:
         """The next event."""
@@ -160,6 +181,20 @@ class Agent:
             assert data, f"the agent is gone: {self.process.wait(PATIENCE)}"
             self._events += self._decoder.feed(data)
         return self._events.pop(0)
+
+    def quiet(self, seconds: float) -> bool:
+        """Whether the agent says nothing for so long."""
+        return not self._events and not select.select([self._stdout], [], [], seconds)[0]
+
+    def rest(self) -> bytes:
+        """All that comes until the end, as it is."""
+        data, until = b"", time.monotonic() + PATIENCE
+        while select.select([self._stdout], [], [], max(0, until - time.monotonic()))[0]:
+            piece = os.read(self._stdout, 65536)
+            if not piece:
+                return data
+            data += piece
+        raise AssertionError("no end")
 
     def hello(self) -> wire.Hello:
         """The greeting, which is the first event."""
@@ -172,8 +207,8 @@ class Agent:
         seen = b""
         while text not in seen:
             event = self.event()
-            assert isinstance(event, wire.Output), event
-            seen += event.data
+            assert isinstance(event, wire.Output | wire.Credit), event
+            seen += event.data if isinstance(event, wire.Output) else b""
 
     def finish(self, run: int, stdin: bytes = b"", credit: int = wire.CREDIT) -> Run:
         """Send stdin as there is credit, and its end; collect the rest of the run."""
@@ -215,9 +250,7 @@ class Agent:
         ptrace: bool = False,
     ) -> Run:
         """A whole run."""
-        number = self.start(
-            script, args=args, env=env, timeout=timeout, keep=keep, most=most, uid=uid, ptrace=ptrace
-        )
+        number = self.start(script, args=args, env=env, timeout=timeout, keep=keep, most=most, uid=uid, ptrace=ptrace)
         return self.finish(number, stdin)
 
     def exit_code(self) -> int:

@@ -1,15 +1,21 @@
 /* What a script may ask of the kernel.  probe calls: one line for each call, its name and its errno (0: allowed);
    probe foreign: a 32-bit call; probe x32: a call of the x32 kind; probe stop: a process in a session of its own
-   that ignores what can be ignored and stops. */
+   that ignores what can be ignored and stops; probe socket NAME: a socket in the file system;
+   probe deep COUNT NAME: folders in folders, below the working one; probe descriptors: a line for each that is open,
+   its number, whether it blocks, and what it is. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #ifndef AF_VSOCK
@@ -60,6 +66,17 @@ static void ask_calls(void)
     TELL("ptrace", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
 }
 
+static void tell_descriptors(void)
+{
+    for (int file = 0; file < 1024; file++) {
+        char path[32], target[256] = "";
+        int flags = fcntl(file, F_GETFL);
+        snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+        if (flags >= 0 && readlink(path, target, sizeof target - 1) > 0)
+            printf("%d %s %s\n", file, flags & O_NONBLOCK ? "returns" : "blocks", target);
+    }
+}
+
 int main(int count, char **arguments)
 {
     const char *what = count > 1 ? arguments[1] : "calls";
@@ -68,6 +85,8 @@ int main(int count, char **arguments)
         ask_sockets();
         ask_calls();
     }
+    if (!strcmp(what, "descriptors"))
+        tell_descriptors();
 #ifdef __x86_64__
     if (!strcmp(what, "foreign")) {
         long number = 20; /* getpid */
@@ -84,5 +103,14 @@ int main(int count, char **arguments)
         printf("stopping\n");
         raise(SIGSTOP);
     }
+    if (!strcmp(what, "socket") && count > 2) {
+        struct sockaddr_un name = {.sun_family = AF_UNIX};
+        strncpy(name.sun_path, arguments[2], sizeof name.sun_path - 1);
+        return bind(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&name, sizeof name) ? 1 : 0;
+    }
+    if (!strcmp(what, "deep") && count > 3)
+        for (int left = atoi(arguments[2]); left > 0; left--)
+            if (mkdir(arguments[3], 0700) || chdir(arguments[3]))
+                return 1;
     return 0;
 }
