@@ -125,6 +125,11 @@ class Agent:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return 1024 * int(status.split("VmRSS:")[1].split()[0])
 
+    def cpu_time(self) -> float:
+        """Seconds of processor time that the agent has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     # Sending
 
     def send(self, data: bytes) -> None:

@@ -55,7 +55,7 @@ def test_facts(root: Path) -> None:
         "caps_effective": "00000000000000e0",
         "caps_permitted": "00000000000000e0",
         "caps_bounding": "00000000000000e0",
-        "caps_inheritable": "0000000000000000",
+        "caps_inheritable": "00000000000000e0",
         "caps_ambient": "0000000000000000",
         "no_new_privs": "1",
         "seccomp": "0",
@@ -80,11 +80,21 @@ def test_facts(root: Path) -> None:
             NO_LIMITS,
         ),
         ({**dict.fromkeys(V2, "max"), "cpu.max": "max 100000"}, NO_LIMITS),
+        ({**V2, "memory.max": "max"}, {**LIMITS, "memory_limit": "max", "memory_swap_limit": "max"}),
         ({**V2, "memory.swap.max": "max"}, {**LIMITS, "memory_swap_limit": "max"}),
         ({**V2, "memory.swap.max": "0"}, {**LIMITS, "memory_swap_limit": "268435456"}),
         ({"memory.max": "1048576", "pids.max": "max"}, {"memory_limit": "1048576", "pids_limit": "max"}),
     ],
-    ids=["1", "2", "1 without limits", "2 without limits", "2 without swap limit", "2 without swap", "2 without cpu"],
+    ids=[
+        "1",
+        "2",
+        "1 without limits",
+        "2 without limits",
+        "2 without memory limit",
+        "2 without swap limit",
+        "2 without swap",
+        "2 without cpu",
+    ],
 )
 def test_limits(root: Path, files: dict[str, str], limits: dict[str, str]) -> None:
     """Limits are told alike for both versions of control groups."""

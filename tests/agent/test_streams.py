@@ -160,14 +160,24 @@ def test_slow_reader_is_heard(box: Agent) -> None:
     """A server that does not read stops the script, not the agent: it still hears CANCEL."""
     number = box.start("yes", keep=1 << 40, most=1 << 50)
     time.sleep(0.3)
-    stopped = box.written()
+    stopped, used = box.written(), box.cpu_time()
     time.sleep(0.2)
     assert box.written() == stopped
+    assert box.cpu_time() - used < 0.1  # it waits, and does not ask again and again
     box.send(wire.cancel_frame(number))
     run = box.finish(number)
     assert run.end.cause == CANCELLED
     assert run.stdout == (b"y\n" * len(run.stdout))[: len(run.stdout)]
     assert len(run.stdout) == run.end.stdout_bytes
+    assert run.wiped.clean
+
+
+def test_script_that_reads_its_own_output(box: Agent) -> None:
+    """A script that takes its output away from the agent keeps nobody waiting but itself."""
+    script = "yes >/proc/self/fd/1 & while :; do head -c 65536 </proc/self/fd/1 >/dev/null; done"
+    run = box.run(script, timeout=0.4, most=1 << 50)
+    assert run.end.cause == wire.TIMED_OUT
+    assert 0.4 <= run.end.wall < 1
     assert run.wiped.clean
 
 

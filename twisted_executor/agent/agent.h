@@ -77,7 +77,7 @@ extern int mount_count;
 void facts_send(void);
 uint32_t oom_kills(void);
 
-/* main.c */
+/* frames.c: numbers as they stand in a frame */
 void put32(unsigned char *at, uint32_t value);
 void put64(unsigned char *at, uint64_t value);
 uint32_t get32(const unsigned char *at);

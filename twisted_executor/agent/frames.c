@@ -21,6 +21,28 @@ static size_t payload_size;
 static unsigned char queue[QUEUE];
 static size_t queue_at, queue_end;
 
+void put32(unsigned char *at, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        at[i] = value >> (24 - 8 * i);
+}
+
+void put64(unsigned char *at, uint64_t value)
+{
+    put32(at, value >> 32);
+    put32(at + 4, value);
+}
+
+uint32_t get32(const unsigned char *at)
+{
+    return (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
+}
+
+uint64_t get64(const unsigned char *at)
+{
+    return (uint64_t)get32(at) << 32 | get32(at + 4);
+}
+
 bool frames_read(void)
 {
     if (input_at < input_end)
