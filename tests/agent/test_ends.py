@@ -133,6 +133,7 @@ def test_end_of_stdin_in_a_run(box: Agent, script: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(180)
 def test_silence(root: Path) -> None:
     """An agent that nobody speaks to leaves after 90 seconds; one that is spoken to, or runs a script, stays."""
     with Agent(root) as silent, Agent(root) as busy, Agent(root) as asked:

@@ -85,7 +85,7 @@ def fill_volume(client: APIClient, volume: str, image: str, name: str, labels: M
     )["Id"]
     try:
         if not _holds(client, helper, f"{AGENT_FOLDER}/agent"):
-            client.put_archive(helper, AGENT_FOLDER, _agent_tar(agent))
+            client.put_archive(helper, AGENT_FOLDER, agent_tar(agent))
     finally:
         remove(client, helper)
 
@@ -99,7 +99,7 @@ def _holds(client: APIClient, container: str, path: str) -> bool:
     return True
 
 
-def _agent_tar(agent: bytes) -> bytes:
+def agent_tar(agent: bytes) -> bytes:
     """The file under a random name and a hard link to it: whoever looks never sees a part of it."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as archive:

@@ -1,0 +1,111 @@
+"""What the engine says, in our types; no engine is asked."""
+
+from __future__ import annotations
+
+import tarfile
+from io import BytesIO
+
+import docker.errors
+import pytest
+import requests
+
+from twisted_executor.engine.calls import agent_tar, seconds
+from twisted_executor.engine.translation import pull_failed, translated
+from twisted_executor.errors import (
+    AgentMissing,
+    Conflict,
+    EngineError,
+    EngineTimeout,
+    EngineUnreachable,
+    NotFound,
+    PullFailed,
+)
+
+URL = "unix:///var/run/docker.sock"
+
+
+def refusal(status: int, explanation: str, path: str = "/v1.41/containers/x/start") -> docker.errors.APIError:
+    """What docker-py raises for an answer with this status."""
+    response = requests.Response()
+    response.status_code = status
+    response.url = f"http+docker://localhost{path}"
+    return docker.errors.APIError("refused", response, explanation)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (refusal(404, "No such container: x"), NotFound),
+        (refusal(409, "removal of container x is already in progress"), Conflict),
+        (refusal(500, "something"), EngineError),
+        (refusal(400, 'OCI runtime create failed: exec: "/.executor/agent": no such file or directory'), AgentMissing),
+        (refusal(404, "pull access denied for x", "/v1.41/images/create"), PullFailed),
+        (requests.exceptions.ReadTimeout("slow"), EngineTimeout),
+        (requests.exceptions.ConnectionError("Connection aborted.", ConnectionRefusedError(111)), EngineUnreachable),
+        (docker.errors.DockerException("no API version: FileNotFoundError(2)"), EngineUnreachable),
+        (PermissionError(13, "Permission denied"), EngineUnreachable),
+        (KeyError("Id"), EngineError),
+        (NotFound("ours already"), NotFound),
+    ],
+)  # fmt: skip
+def test_types(error: Exception, kind: type[EngineError]) -> None:
+    """Every failure is one of ours, by what it means."""
+    assert type(translated(error, URL)) is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(13, "Permission denied"), "DOCKER_GID"),
+        (FileNotFoundError(2, "No such file or directory"), "does not exist"),
+        (ConnectionRefusedError(111, "Connection refused"), "refused"),
+    ],
+)
+def test_unreachable(error: OSError, words: str) -> None:
+    """Why the engine cannot be reached is told with its address and what would help."""
+    sentence = str(translated(error, URL))
+    assert words in sentence
+    assert URL in sentence
+
+
+@pytest.mark.parametrize(
+    ("sentence", "permanent"),
+    [
+        ("manifest for x:1 not found: manifest unknown: manifest unknown", True),
+        ("pull access denied for x, repository does not exist or may require 'docker login'", True),
+        ("unauthorized: authentication required", True),
+        ("write /var/lib/docker/tmp/x: no space left on device", True),
+        ("dial tcp 127.0.0.1:1: connect: connection refused", False),
+        ("received unexpected HTTP status: 500 Internal Server Error", False),
+        ("toomanyrequests: You have reached your pull rate limit", False),
+        ("net/http: TLS handshake timeout", False),
+    ],
+)
+def test_pull_failures(sentence: str, permanent: bool) -> None:
+    """Only what can pass is worth another attempt."""
+    assert pull_failed("x:1", sentence).permanent is permanent
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        ("2026-11-23T03:18:08.123456789Z", 1795403888.0),
+        ("2026-11-23T03:18:08Z", 1795403888.0),
+        ("2026-11-23T04:18:08.5+01:00", 1795403888.0),
+    ],
+)
+def test_engine_time(timestamp: str, expected: float) -> None:
+    """The engine's clock is read to the second, with nanoseconds and zones."""
+    assert seconds(timestamp) == expected
+
+
+def test_tar() -> None:
+    """The agent comes under a random name first and is then linked, so that nobody sees a part of it."""
+    names = []
+    for _ in range(2):
+        with tarfile.open(fileobj=BytesIO(agent_tar(b"binary"))) as archive:
+            first, second = archive.getmembers()
+            assert (second.name, second.islnk(), second.linkname) == ("agent", True, first.name)
+            assert first.mode == 0o555
+            names.append(first.name)
+    assert names[0] != names[1]
