@@ -98,11 +98,12 @@ end_orphans() {
     done 2>/dev/null
 }
 
-# Containers that a killed run has left: of our test images and not running; the running ones end by themselves.
+# Containers that a killed run has left, of our test images: created, ended or paused; the running ones end by themselves.
 remove_leftovers() {
     local image
     for image in $(docker image ls -q script-executor-test | sort -u); do
-        docker container ls -aq --filter "ancestor=$image" --filter status=created --filter status=exited --filter status=dead
+        docker container ls -aq --filter "ancestor=$image" --filter status=created --filter status=exited \
+            --filter status=dead --filter status=paused
     done | sort -u | xargs -r docker container rm -f >/dev/null 2>&1 || true
 }
 

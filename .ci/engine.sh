@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Functions to be sourced: a Docker engine on a machine that may have none running, without systemd.
 
 engine_answers() {
