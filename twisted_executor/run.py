@@ -13,6 +13,7 @@ GREETING_LIMIT = 20.0
 RUN_GRACE = 0.5  # beyond the run's own limit
 CANCEL_LIMIT = 2.0
 WIPE_LIMIT = 5.0
+FATE_LIMIT = 2.0  # the client waits for what the engine says of a lost container
 PING_INTERVAL = 30.0  # the agent exits after 90 seconds of silence
 PONG_LIMIT = 10.0
 

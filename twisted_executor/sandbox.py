@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -15,6 +15,7 @@ from twisted_executor.boundaries import IEngine, ISandbox, Job, Outcome, Status
 from twisted_executor.errors import EngineError, SandboxLost
 from twisted_executor.run import (
     CANCEL_LIMIT,
+    FATE_LIMIT,
     GREETING_LIMIT,
     OUTPUT_END,
     PING_INTERVAL,
@@ -283,13 +284,13 @@ class Sandbox:
         """Find out what happened and tell the client: the script's memory, its time, or our loss."""
         elapsed = self._clock.seconds() - run.began
         try:
-            fate = await self._engine.fate(self.name)
-        except EngineError as error:
+            fate = await self._engine.fate(self.name).addTimeout(FATE_LIMIT, self._clock)
+        except (EngineError, TimeoutError) as error:
             fate = None
-            reason = f"{reason} {error}"
+            reason = f"{reason} {str(error) or 'The engine does not say why.'}"
         if fate is not None and fate.oom_killed:
             status = Status.OUT_OF_MEMORY
-        elif overdue and not (fate is not None and fate.paused):
+        elif overdue and fate is not None and not fate.paused:
             status = Status.TIMEOUT
         else:
             paused = "The container was paused from outside. " if fate is not None and fate.paused else ""

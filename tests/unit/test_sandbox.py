@@ -14,6 +14,7 @@ from twisted_executor.boundaries import Fate, ISandbox, Job, Status
 from twisted_executor.errors import EngineUnreachable, SandboxLost
 from twisted_executor.run import (
     CANCEL_LIMIT,
+    FATE_LIMIT,
     GREETING_LIMIT,
     PING_INTERVAL,
     PONG_LIMIT,
@@ -259,6 +260,21 @@ class SandboxTests(SynchronousTestCase):
         running, _ = self.begin()
         self.sandbox.closed("The stream ended.")
         self.assertIn("no engine", str(self.failureResultOf(running, SandboxLost).value))
+
+    def test_engine_that_hangs(self) -> None:
+        """An engine that does not say what happened keeps nobody waiting, and nothing is guessed."""
+        for lose in (
+            lambda: self.sandbox.closed("The stream ended."),
+            lambda: self.clock.advance(JOB.timeout + RUN_GRACE),
+        ):
+            self.setUp()
+            self.engine.fate_is = Deferred()
+            running, _ = self.begin()
+            lose()
+            self.clock.advance(FATE_LIMIT - 0.1)
+            self.assertNoResult(running)
+            self.clock.advance(0.1)
+            self.failureResultOf(running, SandboxLost)
 
     def test_setup_failure(self) -> None:
         """A script that could not be confined has not run; the container goes."""
