@@ -34,15 +34,15 @@ def requirements() -> list[str]:
 def build() -> None:
     """Compile what is older than its source."""
     BINARIES.mkdir(exist_ok=True)
-    sources = sorted(SOURCE.glob("*.c"))
     newest = max(path.stat().st_mtime for path in SOURCE.glob("*.[ch]"))
     for architecture in _COMPILERS:
         target = BINARIES / f"agent-{architecture}"
         if not target.exists() or target.stat().st_mtime < newest:
-            _compile(architecture, sources, target)
+            compile(architecture, target)
 
 
-def _compile(architecture: str, sources: list[Path], target: Path) -> None:
+def compile(architecture: str, target: Path, *options: str) -> None:
+    """Compile one binary.  @param options: more of them for the compiler."""
     command = compiler(architecture)
     if command is None:
         if find_spec("ziglang") is None:
@@ -51,6 +51,8 @@ def _compile(architecture: str, sources: list[Path], target: Path) -> None:
             )
         command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{architecture}-linux-musl"]
     unfinished = target.with_suffix(".new")
-    subprocess.run([*command, *_FLAGS, "-o", str(unfinished), *map(str, sources)], check=True)
+    subprocess.run(
+        [*command, *_FLAGS, *options, "-o", str(unfinished), *map(str, sorted(SOURCE.glob("*.c")))], check=True
+    )
     unfinished.chmod(0o755)
     unfinished.replace(target)

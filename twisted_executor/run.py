@@ -40,10 +40,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunPolicy:
-    """@ivar output: bytes kept of each stream.  @ivar allow_ptrace: for debuggers and sanitizers."""
+    """@ivar output: bytes kept of each stream."""
 
     output: int
-    allow_ptrace: bool = False
 
 
 # After these the container is not used again, clean or not.

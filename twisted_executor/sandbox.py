@@ -125,10 +125,9 @@ class Sandbox:
         self._set_deadline(job.timeout + RUN_GRACE, self._overdue)
         kept = self._policy.output
         self._stream.send(
-            start_frames(job, run.id, first + self._random_below(last - first + 1), kept, kept * OUTPUT_END,
-                         self._policy.allow_ptrace)
+            start_frames(job, run.id, first + self._random_below(last - first + 1), kept, kept * OUTPUT_END)
             + stdin_frames(run.id, run.stdin[: run.sent], run.sent == len(run.stdin))
-        )  # fmt: skip
+        )
         return run.finished
 
     def settled(self) -> Deferred[str | None]:

@@ -189,6 +189,7 @@ def _limits(settings: Settings) -> Limits:
         pids=settings.pids_limit,
         script=settings.max_request_bytes,
         runtime=settings.container_runtime,
+        ptrace="ptrace" in settings.seccomp_allow,
     )
 
 
@@ -209,7 +210,7 @@ def _source_policy(settings: Settings) -> SourcePolicy:
         confinement=Confinement(
             settings.memory_limit, settings.cpu_limit, settings.pids_limit, settings.require_limits
         ),
-        run=RunPolicy(settings.max_output_bytes, allow_ptrace="ptrace" in settings.seccomp_allow),
+        run=RunPolicy(settings.max_output_bytes),
     )
 
 

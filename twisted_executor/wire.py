@@ -23,9 +23,8 @@ HELLO, STDOUT, STDERR, CREDIT_FRAME, END, WIPED, PONG, FAULT = range(129, 137)
 EXITED, TIMED_OUT, OUTPUT_LIMIT, CANCELLED = range(4)  # End.cause
 STAGE_RUN, STAGE_EXEC, STAGE_SETUP = range(3)  # End.stage
 
-_ALLOW_PTRACE = 1
 _HEADER = struct.Struct(">B3xIQ")
-_START = struct.Struct(">IIQQQQII")
+_START = struct.Struct(">IQQQQII")
 _END = struct.Struct(">BBHIIIQQQQQ")
 _U32 = struct.Struct(">I")
 
@@ -105,7 +104,7 @@ Event: TypeAlias = Hello | Output | Credit | End | Wiped | Pong | Fault
 # To the agent
 
 
-def start_frames(job: Job, run: int, uid: int, output_limit: int, output_end: int, allow_ptrace: bool) -> bytes:
+def start_frames(job: Job, run: int, uid: int, output_limit: int, output_end: int) -> bytes:
     """START and the whole script.
 
     @param output_limit: bytes of each stream that are kept.  @param output_end: bytes at which the run ends.
@@ -113,7 +112,6 @@ def start_frames(job: Job, run: int, uid: int, output_limit: int, output_end: in
     texts = [*job.args, *(name + b"=" + value for name, value in job.env)]
     fixed = _START.pack(
         uid,
-        _ALLOW_PTRACE if allow_ptrace else 0,
         max(1, round(job.timeout * 1e6)),
         output_limit,
         output_end,

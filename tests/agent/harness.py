@@ -150,7 +150,6 @@ class Agent:
         keep: int = 1 << 20,
         most: int = 8 << 20,
         uid: int | None = None,
-        ptrace: bool = False,
         also: bytes = b"",
     ) -> int:
         """Start a script under a uid of its own; the run's id.  @param also: sent in the same write."""
@@ -158,7 +157,7 @@ class Agent:
         text = script.encode() if isinstance(script, str) else script
         job = Job(text, timeout, "r", args=args, env=env)
         user = FIRST_UID + self._runs if uid is None else uid
-        self.send(wire.start_frames(job, self._runs, user, keep, most, ptrace) + also)
+        self.send(wire.start_frames(job, self._runs, user, keep, most) + also)
         return self._runs
 
     def close_stdin(self) -> None:
@@ -252,10 +251,9 @@ class Agent:
         keep: int = 1 << 20,
         most: int = 8 << 20,
         uid: int | None = None,
-        ptrace: bool = False,
     ) -> Run:
         """A whole run."""
-        number = self.start(script, args=args, env=env, timeout=timeout, keep=keep, most=most, uid=uid, ptrace=ptrace)
+        number = self.start(script, args=args, env=env, timeout=timeout, keep=keep, most=most, uid=uid)
         return self.finish(number, stdin)
 
     def exit_code(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import struct
 import subprocess
@@ -10,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from build_backend import agent_build
 from tests.agent.harness import Agent
 from twisted_executor.agent import agent_binary
 from twisted_executor.errors import EngineError
-from twisted_executor.wire import STAGE_SETUP, Pong, ping_frame
+from twisted_executor.wire import Fault, Pong, ping_frame
 
 MACHINES = {"x86_64": 62, "aarch64": 183}  # e_machine
 EMULATOR = "/usr/bin/qemu-aarch64-static"
@@ -54,9 +54,10 @@ def test_unknown_architecture() -> None:
 
 @pytest.fixture(scope="module")
 def foreign(root: Path) -> Path:
-    """The root with the agent for aarch64 and its emulator, which cannot be given to a script."""
+    """The root with the agent for aarch64 and its emulator, which cannot install a filter: a build without one too."""
     (root / "bin/agent-aarch64").write_bytes(agent_binary("aarch64"))
     (root / "bin/agent-aarch64").chmod(0o755)
+    agent_build.compile("aarch64", root / "bin/agent-unfiltered", "-DSWITCHED_OFF=FILTER")
     shutil.copy(EMULATOR, root / "bin/qemu")
     return root
 
@@ -68,16 +69,25 @@ def test_foreign_one_is_not_the_first_process(foreign: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (64, b"", b"")
 
 
-def test_foreign_one_speaks_the_protocol(foreign: Path) -> None:
-    """It greets, answers, and starts nothing without its filter, which the emulator cannot install."""
+def test_nothing_without_the_filter(foreign: Path) -> None:
+    """Where the filter cannot be installed, as under the emulator, the agent says so and ends."""
     with Agent(foreign, "/bin/qemu", "/bin/agent-aarch64", "/tmp") as box:
+        assert box.event() == Fault("the filter cannot be installed")
+        assert box.exit_code() == 70
+
+
+def test_foreign_one_runs_scripts(foreign: Path) -> None:
+    """The one for aarch64 does all that the other does, seen without its filter under the emulator."""
+    with Agent(foreign, "/bin/qemu", "/bin/agent-unfiltered", "/tmp") as box:
         hello = box.hello()
         assert (hello.version, hello.facts["writable"], hello.facts["no_new_privs"]) == (1, "/dev/shm,/tmp", "1")
         box.send(ping_frame())
         assert box.event() == Pong()
-        run = box.run("echo never", stdin=b"x", args=(b"a",), env=((b"A", b"b"),))
-        assert (run.end.stage, run.end.errno, run.code) == (STAGE_SETUP, errno.EINVAL, 126)
-        assert run.stdout == b""
-        assert run.wiped.clean
+        for _ in range(2):
+            run = box.run(
+                'cat; echo "$1 $A"; echo file >/tmp/file; sleep 9 & exit 3', stdin=b"in|", args=(b"a",),
+                env=((b"A", b"b"),),
+            )  # fmt: skip
+            assert (run.code, run.stdout, run.wiped.clean) == (3, b"in|a b\n", True)
         box.close_stdin()
         assert box.exit_code() == 0

@@ -95,9 +95,11 @@ DEBUGGERS = ("ptrace", "process_vm_readv", "process_vm_writev")
 
 
 @pytest.mark.parametrize("ptrace", [False, True])
-def test_calls(box: Agent, ptrace: bool) -> None:
+def test_calls(root: Path, ptrace: bool) -> None:
     """The calls that untrusted code does not need are refused, those of debuggers unless they are allowed."""
-    told = dict(line.split() for line in box.run("/bin/probe calls", ptrace=ptrace).stdout.decode().splitlines())
+    with Agent(root, "/bin/agent", *(["ptrace"] if ptrace else []), "/tmp") as box:
+        box.hello()
+        told = dict(line.split() for line in box.run("/bin/probe calls").stdout.decode().splitlines())
     found = {name: int(number) for name, number in told.items()}
     expected = {**dict.fromkeys(ALLOWED, 0), **REFUSED, **dict.fromkeys(DEBUGGERS, 0 if ptrace else errno.EPERM)}
     assert found == expected

@@ -28,14 +28,13 @@ def start(
     run: int = 1,
     strings: bytes = b"",
     uid: int = FIRST_UID,
-    flags: int = 0,
     time_limit: int = 5_000_000,
     script: int = 8,
     args: int = 0,
     env: int = 0,
 ) -> bytes:
     """A START for a script of eight bytes."""
-    fixed = struct.pack(">IIQQQQII", uid, flags, time_limit, 1000, 8000, script, args, env)
+    fixed = struct.pack(">IQQQQII", uid, time_limit, 1000, 8000, script, args, env)
     return frame(START, run, fixed + strings)
 
 
@@ -67,7 +66,6 @@ FORBIDDEN = {
     "a short START": frame(START, 1, start()[16:-1]),
     "START as root": start(uid=0),
     "START as nobody": start(uid=2**32 - 1),
-    "unknown flag": start(flags=2),
     "no script": start(script=0),
     "endless time": start(time_limit=2**64 - 1),
     "fewer args": start(args=1),
@@ -151,7 +149,7 @@ def test_ping_without_reading(box: Agent) -> None:
 def test_any_split(box: Agent, step: int) -> None:
     """However the server's bytes arrive, they are the same frames."""
     job = Job(b"printf '%s|' \"$@\" $A; cat", 10, "r", args=(b"one", b"two"), env=((b"A", b"three"),))
-    data = wire.ping_frame() + wire.start_frames(job, 7, FIRST_UID, 1000, 8000, False)
+    data = wire.ping_frame() + wire.start_frames(job, 7, FIRST_UID, 1000, 8000)
     data += wire.stdin_frames(7, b"four", last=True) + wire.ping_frame()
     for at in range(0, len(data), step):
         box.send(data[at : at + step])
@@ -168,7 +166,7 @@ def test_largest_start(box: Agent) -> None:
     value = b"x" * 100_000
     env = tuple((b"N%02d" % at, value) for at in range(20))
     assert box.run("echo ${#N00} ${#N18}", env=env[:-1]).stdout == b"100000 100000\n"
-    rest = (2 << 20) - 48 - sum(4 + 3 + 1 + len(text) for _, text in env) - 4 - 5
+    rest = (2 << 20) - 44 - sum(4 + 3 + 1 + len(text) for _, text in env) - 4 - 5
     for _ in range(2):
         run = box.run("echo ${#N00} ${#LAST}", env=(*env, (b"LAST", b"y" * rest)))
         if run.end.stage == STAGE_EXEC:

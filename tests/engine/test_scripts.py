@@ -236,3 +236,13 @@ def test_tenants(start: Callable[..., ServerProcess]) -> None:
     assert server.output(script, tenant="a") == first
     server.full()
     assert server.output(script, tenant="b") != first
+
+
+TRACEABLE = "#!/usr/bin/python3\nimport ctypes\nprint(ctypes.CDLL(None).ptrace(0, 0, 0, 0))\n"  # PTRACE_TRACEME
+
+
+@pytest.mark.parametrize(("allowed", "told"), [("", "-1\n"), ("ptrace", "0\n")])
+def test_tracing(start: Callable[..., ServerProcess], allowed: str, told: str) -> None:
+    """A script may trace its own processes only where SECCOMP_ALLOW says so."""
+    running = start(BASE_IMAGE="script-executor-test:python", POOL_SIZE="1", SECCOMP_ALLOW=allowed).ready()
+    assert running.output(TRACEABLE) == told

@@ -83,17 +83,16 @@ JOBS = st.builds(
     uid=st.integers(1, 2**32 - 2),
     limit=st.integers(0, 2**64 - 1),
     end=st.integers(0, 2**64 - 1),
-    ptrace=st.booleans(),
 )
-def test_start_is_read_back(job: Job, run: int, uid: int, limit: int, end: int, ptrace: bool) -> None:
+def test_start_is_read_back(job: Job, run: int, uid: int, limit: int, end: int) -> None:
     """A reader who has only the protocol's page finds everything of the job in START and SCRIPT."""
-    start, *script = parsed(wire.start_frames(job, run, uid, limit, end, ptrace))
+    start, *script = parsed(wire.start_frames(job, run, uid, limit, end))
     assert (start.kind, start.run) == (1, run)
-    fixed = struct.unpack(">IIQQQQII", start.payload[:48])
-    assert fixed[:2] == (uid, int(ptrace))
-    assert fixed[2] == pytest.approx(job.timeout * 1e6, abs=0.6)
-    assert fixed[3:] == (limit, end, len(job.script), len(job.args), len(job.env))
-    texts = strings(start.payload[48:])
+    fixed = struct.unpack(">IQQQQII", start.payload[:44])
+    assert fixed[0] == uid
+    assert fixed[1] == pytest.approx(job.timeout * 1e6, abs=0.6)
+    assert fixed[2:] == (limit, end, len(job.script), len(job.args), len(job.env))
+    texts = strings(start.payload[44:])
     assert texts[: len(job.args)] == list(job.args)
     assert texts[len(job.args) :] == [name + b"=" + value for name, value in job.env]
     assert {(part.kind, part.run) for part in script} == {(2, run)}
@@ -102,8 +101,8 @@ def test_start_is_read_back(job: Job, run: int, uid: int, limit: int, end: int, 
 
 def test_shortest_time_limit() -> None:
     """A time limit below a microsecond is one microsecond, as none at all would end the run before it starts."""
-    start = parsed(wire.start_frames(Job(b"x", 1e-9, "r"), RUN, 1, 0, 0, False))[0]
-    assert start.payload[8:16] == (1).to_bytes(8, "big")
+    start = parsed(wire.start_frames(Job(b"x", 1e-9, "r"), RUN, 1, 0, 0))[0]
+    assert start.payload[4:12] == (1).to_bytes(8, "big")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_shortest_time_limit() -> None:
 def test_pieces(size: int, sizes: list[int]) -> None:
     """A script and stdin go in pieces of at most 65,536 bytes, in order, none of them empty."""
     data = bytes(at % 251 for at in range(size))
-    script = parsed(wire.start_frames(Job(data, 1, "r"), RUN, 1, 0, 0, False))[1:]
+    script = parsed(wire.start_frames(Job(data, 1, "r"), RUN, 1, 0, 0))[1:]
     stdin = parsed(wire.stdin_frames(RUN, data, last=False))
     assert {part.kind for part in script} == {2}
     assert {part.kind for part in stdin} == {3}

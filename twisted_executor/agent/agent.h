@@ -20,8 +20,15 @@ enum { HELLO = 129, OUT, ERR, CREDIT_MORE, END, WIPED, PONG, FAULT };
 enum { EXITED, TIMED_OUT, OUTPUT_LIMIT, CANCELLED };
 enum { STAGE_RUN, STAGE_EXEC, STAGE_SETUP };
 
+/* A build for tests and benchmarks can leave some of these out, -DSWITCHED_OFF=WIPE+CHECK, to show what they do or cost. */
+enum { FILTER = 1, WIPE = 2, CHECK = 4 };
+#ifndef SWITCHED_OFF
+#define SWITCHED_OFF 0
+#endif
+#define ON(protection) (!((SWITCHED_OFF) & (protection)))
+
 struct start {
-    uint32_t uid, flags;
+    uint32_t uid;
     uint64_t time_limit_us, keep, most, script_size;
     char **args, **env; /* NULL at their ends; they point into `payload` */
     unsigned char *payload;
@@ -65,7 +72,7 @@ bool spawn(const struct start *start, struct child *child);
 /* Become this user, with nothing left of root.  Returns 0 or an errno. */
 int become(uint32_t uid);
 
-/* filter.c: returns 0 or an errno */
+/* filter.c: for this process and all that it will ever start.  Returns 0 or an errno. */
 int filter_install(bool allow_ptrace);
 
 /* wipe.c: NULL when nothing is left, else what is */
@@ -74,6 +81,7 @@ const char *wipe(uint32_t uid);
 /* facts.c */
 extern char mounts[MOST_MOUNTS][MOST_PATH]; /* what a run can write to */
 extern int mount_count;
+void facts_gather(void);
 void facts_send(void);
 uint32_t oom_kills(void);
 

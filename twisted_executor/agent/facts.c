@@ -194,7 +194,7 @@ static void say_mounts(void)
     say("writable", writable);
 }
 
-void facts_send(void)
+void facts_gather(void)
 {
     unsigned char version[4];
     put32(version, VERSION);
@@ -206,6 +206,10 @@ void facts_send(void)
     say_limits();
     say_interfaces();
     say_mounts();
+}
+
+void facts_send(void)
+{
     frames_send(HELLO, 0, said, said_size);
 }
 

@@ -178,6 +178,8 @@ static void turn(int signals)
 static int watch_children(void)
 {
     sigset_t child;
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL); /* a script inherits what is ignored */
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, NULL);
@@ -185,7 +187,7 @@ static int watch_children(void)
     return signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-/* Each argument is a place that the script may write to.  runc gives a tmpfs the mode of the folder that it covers. */
+/* runc gives a tmpfs the mode of the folder that it covers. */
 static void open_places(char **places)
 {
     for (; *places; places++)
@@ -207,7 +209,12 @@ int main(int count, char **arguments)
     if (signals < 0)
         return 71;
     heard = now();
-    open_places(arguments + (count > 0));
+    arguments += count > 0;
+    bool ptrace = *arguments && !strcmp(*arguments, "ptrace");
+    open_places(arguments + ptrace);
+    facts_gather(); /* with the engine's filter, before ours hides whether there is one */
+    if (ON(FILTER) && filter_install(ptrace))
+        fault("the filter cannot be installed");
     facts_send();
     frames_flush();
     for (;;)

@@ -15,9 +15,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define ALLOW_PTRACE 1
-
 extern char **environ;
+
+struct command {
+    const char *path;
+    char **args, **env;
+};
 
 static int drop_capabilities(void)
 {
@@ -35,7 +38,8 @@ int become(uint32_t uid)
 {
     uid_t ruid, euid, suid;
     gid_t rgid, egid, sgid;
-    if (setgroups(0, NULL) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid))
+    /* Not the library's, which would do it in every thread: between vfork and exec nothing of the parent may change. */
+    if (syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, uid, uid, uid) || syscall(SYS_setresuid, uid, uid, uid))
         return errno;
     if (getresuid(&ruid, &euid, &suid) || getresgid(&rgid, &egid, &sgid))
         return errno;
@@ -60,23 +64,13 @@ static int first_to_go(void)
     return error;
 }
 
-static void default_signals(void)
-{
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    sigset_t none;
-    for (int number = 1; number < NSIG; number++)
-        sigaction(number, &action, NULL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 static bool same_name(const char *one, const char *other)
 {
     size_t length = strcspn(one, "=");
     return !strncmp(one, other, length + 1);
 }
 
-/* The image's variables, ours over them, the request's over both; the last of a name wins. */
+/* The image's variables, ours over them, the request's over both; the names of one layer differ. */
 static char **environment(char **request)
 {
     static char *const ours[] = {"HOME=/tmp", "TMPDIR=/tmp", "USER=sandbox", "LOGNAME=sandbox", NULL};
@@ -86,14 +80,15 @@ static char **environment(char **request)
         for (char *const *name = layers[i]; *name; name++)
             most++;
     char **list = calloc(most, sizeof *list);
-    for (int i = 0; list && i < 3; i++)
+    for (int i = 0; list && i < 3; i++) {
+        size_t below = size;
         for (char *const *name = layers[i]; *name; name++) {
             size_t at = 0;
-            while (at < size && !same_name(*name, list[at]))
+            while (at < below && !same_name(*name, list[at]))
                 at++;
-            list[at] = *name;
-            size += at == size;
+            list[at < below ? at : size++] = *name;
         }
+    }
     return list;
 }
 
@@ -122,35 +117,43 @@ static bool has_interpreter(void)
     return found;
 }
 
+/* What is executed, made here: between vfork and exec memory is the agent's own. */
+static bool prepare(struct command *command, const struct start *start)
+{
+    bool direct = has_interpreter();
+    command->path = direct ? SCRIPT : "/bin/sh";
+    command->args = direct ? argument_list(SCRIPT, NULL, start->args) : argument_list("sh", SCRIPT, start->args);
+    command->env = environment(start->env);
+    return command->args && command->env;
+}
+
 /* Returns the errno of what could not be set up, or of exec. */
-static int confined_exec(const struct start *start, int *stage)
+static int confined_exec(const struct command *command, uint32_t uid, int *stage)
 {
     int error;
+    sigset_t none;
     *stage = STAGE_SETUP;
-    bool direct = has_interpreter();
-    char **args = direct ? argument_list(SCRIPT, NULL, start->args) : argument_list("sh", SCRIPT, start->args);
-    char **env = environment(start->env);
-    if (!args || !env)
-        return ENOMEM;
     setsid();
     umask(022);
-    default_signals();
+    sigemptyset(&none);
+    if (signal(SIGPIPE, SIG_DFL) == SIG_ERR || sigprocmask(SIG_SETMASK, &none, NULL))
+        return errno;
     if (setpriority(PRIO_PROCESS, 0, 19) || chdir("/tmp"))
         return errno;
-    if ((error = first_to_go()) || (error = become(start->uid)) || (error = filter_install(start->flags & ALLOW_PTRACE)))
+    if ((error = first_to_go()) || (error = become(uid)))
         return error;
     *stage = STAGE_EXEC;
-    execve(direct ? SCRIPT : "/bin/sh", args, env);
+    execve(command->path, command->args, command->env);
     return errno;
 }
 
-static _Noreturn void run_child(const struct start *start, int in, int out, int err, int failure)
+static _Noreturn void run_child(const struct command *command, uint32_t uid, int in, int out, int err, int failure)
 {
     uint32_t told[2];
     int stage;
     if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
         _exit(127);
-    told[1] = confined_exec(start, &stage);
+    told[1] = confined_exec(command, uid, &stage);
     told[0] = stage;
     if (write(failure, told, sizeof told) != sizeof told)
         _exit(127);
@@ -165,25 +168,34 @@ static bool open_streams(uint32_t uid, int in[2], int out[2], int err[2])
     return (!theirs || !seteuid(0)) && opened;
 }
 
+/* Only our ends: the script's are other files, and must block. */
+static void keep_ends(struct child *child, int in, int out, int err, int failure)
+{
+    child->in = in;
+    child->out = out;
+    child->err = err;
+    child->failure = failure;
+    fcntl(in, F_SETFL, O_NONBLOCK);
+    fcntl(out, F_SETFL, O_NONBLOCK);
+    fcntl(err, F_SETFL, O_NONBLOCK);
+}
+
 bool spawn(const struct start *start, struct child *child)
 {
     int in[2], out[2], err[2], failure[2];
-    if (!open_streams(start->uid, in, out, err) || pipe2(failure, O_CLOEXEC | O_NONBLOCK))
+    struct command command = {0};
+    if (!prepare(&command, start) || !open_streams(start->uid, in, out, err) || pipe2(failure, O_CLOEXEC | O_NONBLOCK))
         return false;
-    child->pid = fork();
+    keep_ends(child, in[1], out[0], err[0], failure[0]);
+    child->pid = vfork(); /* it borrows our memory until its exec: no page is copied */
     if (child->pid == 0)
-        run_child(start, in[0], out[1], err[1], failure[1]);
+        run_child(&command, start->uid, in[0], out[1], err[1], failure[1]);
+    prctl(PR_SET_DUMPABLE, 0); /* its setuid sets ours to fs.suid_dumpable (kernel/cred.c, commit_creds) */
     close(in[0]);
     close(out[1]);
     close(err[1]);
     close(failure[1]);
-    child->in = in[1];
-    child->out = out[0];
-    child->err = err[0];
-    child->failure = failure[0];
-    /* Only our ends: the script's are other files, and must block. */
-    fcntl(child->in, F_SETFL, O_NONBLOCK);
-    fcntl(child->out, F_SETFL, O_NONBLOCK);
-    fcntl(child->err, F_SETFL, O_NONBLOCK);
+    free(command.args);
+    free(command.env);
     return child->pid > 0;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIXED 48
+#define FIXED 44
 #define MOST_STRINGS 65536
 
 /* One string: a length, and bytes without a zero.  The length's place takes the zero of the string before it. */
@@ -40,15 +40,14 @@ bool start_parse(struct start *start, const struct frame *frame)
         return false;
     *start = (struct start){
         .uid = get32(fixed),
-        .flags = get32(fixed + 4),
-        .time_limit_us = get64(fixed + 8),
-        .keep = get64(fixed + 16),
-        .most = get64(fixed + 24),
-        .script_size = get64(fixed + 32),
+        .time_limit_us = get64(fixed + 4),
+        .keep = get64(fixed + 12),
+        .most = get64(fixed + 20),
+        .script_size = get64(fixed + 28),
     };
-    uint32_t args = get32(fixed + 40), env = get32(fixed + 44);
-    if (!start->uid || start->uid == UINT32_MAX || start->flags > 1 || !start->script_size ||
-        args > MOST_STRINGS || env > MOST_STRINGS || start->time_limit_us > UINT64_MAX / 1000000)
+    uint32_t args = get32(fixed + 36), env = get32(fixed + 40);
+    if (!start->uid || start->uid == UINT32_MAX || !start->script_size || args > MOST_STRINGS || env > MOST_STRINGS ||
+        start->time_limit_us > UINT64_MAX / 1000000)
         return false;
     /* One byte more, for the zero of the last string. */
     size_t size = frame->length - FIXED, at = 0;

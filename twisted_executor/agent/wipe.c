@@ -146,10 +146,10 @@ const char *wipe(uint32_t uid)
     if (unlink(SCRIPT))
         return "the script stays";
     /* Most scripts leave no file: then there is nothing to fork for. */
-    const char *full = first_full();
-    if (full && !run_wiper(uid))
+    const char *full = ON(WIPE) || ON(CHECK) ? first_full() : NULL;
+    if (ON(WIPE) && full && !run_wiper(uid))
         return "the wipe failed";
-    if (full && (full = first_full())) {
+    if (ON(CHECK) && full && (full = first_full())) {
         snprintf(why, sizeof why, "%.200s is not empty", full);
         return why;
     }

@@ -45,7 +45,7 @@ class Limits:
     """What every container gets.
 
     @ivar memory: bytes, swap included.  @ivar cpu: processors.  @ivar script: bytes, of the script's own tmpfs.
-    @ivar runtime: the engine's name of it; empty: its default.
+    @ivar runtime: the engine's name of it; empty: its default.  @ivar ptrace: for debuggers and sanitizers.
     """
 
     memory: int
@@ -53,6 +53,7 @@ class Limits:
     pids: int
     script: int
     runtime: str = ""
+    ptrace: bool = False
 
 
 class _Client(APIClient):
@@ -174,7 +175,7 @@ class DockerEngine:
         answer = client.create_container(
             image=spec.image.id,
             entrypoint=[f"{AGENT_FOLDER}/agent"],
-            command=list(spec.tmpfs),
+            command=[*(["ptrace"] if self._limits.ptrace else []), *spec.tmpfs],
             user="0:0",
             working_dir="/",
             hostname="sandbox",
