@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from twisted_executor.errors import EngineError, EngineUnreachable, NotFound, ProtocolError
 from twisted_executor.frames import StreamFrames
+from twisted_executor.transports import flush
 from twisted_executor.wire import AgentDecoder, Event
 
 MOST_HEADERS = 16384  # bytes of the engine's answer before the stream begins
@@ -59,6 +60,7 @@ class Attachment(Protocol):
         """Write to the container's stdin, once it has opened; bytes for a stream that has ended are dropped."""
         assert self.transport is not None
         self.transport.write(data)
+        flush(self.transport)
 
     def close(self) -> None:
         """End the stream; with StdinOnce the agent sees the end of its stdin and exits."""

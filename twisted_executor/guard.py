@@ -16,6 +16,7 @@ from twisted.web.server import Request, Site
 
 from twisted_executor.errors import ExecutorError, InvalidRequest
 from twisted_executor.gate import Gate, too_large
+from twisted_executor.transports import flush
 
 HEAD_LIMIT = 10.0  # seconds from a request's first byte to the end of its headers
 BODY_LIMIT = 20.0  # seconds for its body, and one more for each
@@ -146,6 +147,11 @@ class GuardedChannel(HTTPChannel):
             self._stop_deadline()
             super().allContentReceived()
 
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
+        """In one piece; Twisted writes forty."""
+        lines = [b"%s: %s" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        self.write(b"\r\n".join([b"%s %s %s" % (version, code, reason), *lines, b"", b""]))
+
     def refuse(self, request: GuardedRequest | None, error: ExecutorError) -> None:
         """Answer at once and close, dropping what still comes.
 
@@ -163,6 +169,11 @@ class GuardedChannel(HTTPChannel):
         close: Callable[[], None] = getattr(transport, "loseWriteConnection" if half else "loseConnection")
         close()
         self._set_deadline(GOODBYE, transport.abortConnection)
+
+    def requestDone(self, request: Any) -> None:
+        """The answer is complete, and goes before anything else is looked at."""
+        super().requestDone(request)
+        flush(self.transport)
 
     def loseConnection(self) -> None:
         """Close when all is written, or soon: Twisted waits for ever for a client that does not read."""

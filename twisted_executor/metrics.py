@@ -70,6 +70,10 @@ class Metrics:
         self._create_time = Histogram(
             "script_executor_create_seconds", "Time to make a container.", buckets=TIMES, registry=registry
         )
+        # labels() takes longer than counting.
+        self._runs_of = lru_cache(self._runs.labels)
+        self._run_time_of = lru_cache(self._run_time.labels)
+        self._queue_time_of = lru_cache(self._queue_time.labels)
         self._by_status: Tally[str] = Tally()
         self._total_time = 0.0
         registry.register(_Pools(stats))
@@ -78,9 +82,9 @@ class Metrics:
         """A script came to an end."""
         outcome = execution.outcome
         image = self._label(execution.image)
-        self._runs.labels(image, outcome.status.value).inc()
-        self._run_time.labels(image).observe(outcome.execution_time)
-        self._queue_time.labels("yes" if execution.warm else "no").observe(execution.queue_time)
+        self._runs_of(image, outcome.status.value).inc()
+        self._run_time_of(image).observe(outcome.execution_time)
+        self._queue_time_of("yes" if execution.warm else "no").observe(execution.queue_time)
         self._by_status[outcome.status.value] += 1
         self._total_time += outcome.execution_time
 

@@ -123,6 +123,7 @@ class WarmPool(Service):
             return fail(full)
         waiter = self._line.join(self._capacity.standing or image, tenant)
         self._act()
+        self._line.set_deadline(waiter)
         return waiter.lease
 
     def stats(self) -> PoolStats:
@@ -177,6 +178,8 @@ class WarmPool(Service):
             self._acting = False
 
     def _step(self) -> None:
+        if not self._line and len(self._idle) + len(self._busy) + len(self._creating) >= self._capacity.size:
+            return  # after most runs there is nothing to plan
         creating = Counter(self._creating.values())
         decided = plan(self._idle, self._line, len(self._busy), creating, self._capacity, self._clock.seconds())
         for waiter, slot in decided.assign:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import secrets
@@ -96,6 +97,12 @@ class Root(OrderedMultiService):
         """@param observer: makes it; None: twistd's own is to be used."""
         super().__init__()
         self._observer = observer
+
+    def startService(self) -> None:
+        """Start; what is there by now stays, so the garbage collector need not look at it again and again."""
+        super().startService()
+        gc.collect()
+        gc.freeze()
 
     def setServiceParent(self, parent: Any) -> None:
         """Where the parent is twistd's application, log through our observer."""

@@ -77,15 +77,21 @@ def _signal_name(number: int) -> str:
 
 
 def _error(status: Status, code: int, number: int, job: Job, output_end: int) -> str | None:
-    return {
-        Status.OK: None,
-        Status.NONZERO_EXIT: f"The script exited with code {code}.",
-        Status.SIGNALED: f"The script was killed by {_signal_name(number)}.",
-        Status.OUT_OF_MEMORY: "The script needed more memory than it may have and was killed.",
-        Status.OUTPUT_LIMIT: f"The script wrote {output_end} bytes to one stream, which is too much, and was ended.",
-        Status.TIMEOUT: f"The script ran longer than its limit of {_seconds(job.timeout)} and was ended.",
-        Status.CANCELLED: "The run was cancelled.",
-    }[status]
+    match status:
+        case Status.OK:
+            return None
+        case Status.NONZERO_EXIT:
+            return f"The script exited with code {code}."
+        case Status.SIGNALED:
+            return f"The script was killed by {_signal_name(number)}."
+        case Status.OUT_OF_MEMORY:
+            return "The script needed more memory than it may have and was killed."
+        case Status.OUTPUT_LIMIT:
+            return f"The script wrote {output_end} bytes to one stream, which is too much, and was ended."
+        case Status.TIMEOUT:
+            return f"The script ran longer than its limit of {_seconds(job.timeout)} and was ended."
+        case Status.CANCELLED:
+            return "The run was cancelled."
 
 
 def _seconds(seconds: float) -> str:

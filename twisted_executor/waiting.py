@@ -53,15 +53,18 @@ class WaitingLine:
         """Stand at the end."""
         waiter = Waiter(image, tenant, self._clock.seconds(), Deferred(lambda _: self.leave(waiter)))
         self._waiters.append(waiter)
-        waiter.timeout = self._clock.callLater(self._timeout, self._expire, waiter)
         return waiter
+
+    def set_deadline(self, waiter: Waiter) -> None:
+        """Let it wait no longer than the timeout, if it still does: most leave as soon as they have joined."""
+        if waiter in self._waiters:
+            waiter.timeout = self._clock.callLater(self._timeout, self._expire, waiter)
 
     def leave(self, waiter: Waiter) -> None:
         """No longer wait; harmless when it does not."""
         if waiter in self._waiters:
             self._waiters.remove(waiter)
-            assert waiter.timeout is not None
-            if waiter.timeout.active():
+            if waiter.timeout is not None and waiter.timeout.active():
                 waiter.timeout.cancel()
 
     def refuse(self, waiter: Waiter, error: ExecutorError) -> None:
