@@ -69,7 +69,6 @@ void send_end(void)
     put64(end + 40, run.cpu_ns);
     put64(end + 48, run.peak_kb * 1024);
     frames_send(END, run.id, end, sizeof end);
-    frames_flush();
 }
 
 void send_wiped(void)

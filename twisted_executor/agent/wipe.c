@@ -145,8 +145,10 @@ const char *wipe(uint32_t uid)
     static char why[MOST_PATH + 32];
     if (unlink(SCRIPT))
         return "the script stays";
-    /* Most scripts leave no file: then there is nothing to fork for. */
+    /* Most scripts leave no file: then there is nothing to fork for, and END and WIPED are one write. */
     const char *full = ON(WIPE) || ON(CHECK) ? first_full() : NULL;
+    if (full)
+        frames_flush(); /* the client does not wait for the wipe */
     if (ON(WIPE) && full && !run_wiper(uid))
         return "the wipe failed";
     if (ON(CHECK) && full && (full = first_full())) {
