@@ -84,6 +84,8 @@ def plan(
         result.create.append(stuck.pop(0).image)
 
     for waiter in waiting:
+        if not free and room <= 0 and not coming.total():
+            break  # nothing is left for those who came later
         slot = _usable(free, waiter, now)
         while slot is not None and slot.tenant is not None and _overdue(stuck, now - capacity.patience):
             give_way(free[0])

@@ -59,14 +59,17 @@ class Answer:
 class ServerProcess:
     """`twistd script-executor` with these variables, on a free port of loopback."""
 
-    def __init__(self, **environ: str) -> None:
+    def __init__(self, *, agents: Path | None = None, **environ: str) -> None:
+        """@param agents: a folder with others than the installed ones."""
         self.port = free_port()
         defaults = {"BASE_IMAGE": BUSYBOX, "POOL_SIZE": "2", "PATH": os.environ["PATH"]}
         # A file, not a pipe: a server that logs much must not block on a test that does not read.
         log, self._log = tempfile.mkstemp(prefix="server-", suffix=".log")
-        command = [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "script-executor"]
+        twistd = [Path(sys.executable).parent / "twistd"]
+        if agents is not None:
+            twistd = [Path(sys.executable), Path(__file__).with_name("with_agents.py"), agents]
         self.process = subprocess.Popen(
-            [*command, "--port", str(self.port)],
+            [*twistd, "-n", "--pidfile=", "script-executor", "--port", str(self.port)],
             env=defaults | environ,
             cwd="/",
             stdout=log,

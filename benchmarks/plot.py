@@ -1,0 +1,2 @@
+def picture(report):
+    return ""
