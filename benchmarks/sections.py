@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -163,46 +163,43 @@ def shell(command: str) -> float:
     return peers.timed(lambda: subprocess.run(command, shell=True, check=True), 0)[0]
 
 
+ALL, NONE = "all on", "without any of them"
 VARIANTS = {
-    "all on": "",
+    ALL: "",
     "without the wipe": "WIPE",
     "without its check": "CHECK",
     "without the wipe and its check": "WIPE+CHECK",
     "without our filter": "FILTER",
-    "without any of them": "WIPE+CHECK+FILTER",
+    NONE: "WIPE+CHECK+FILTER",
 }
 
 
 def protections(report: Report, plan: Plan) -> None:
     """One container, with the agent's protections switched off in turn, by agents that are built for it."""
     section = "one container, protections switched off in turn"
-    with tempfile.TemporaryDirectory() as folder:
-        rates: dict[str, dict[str, float]] = {}
-        running: dict[str, ServerProcess] = {}
-        volumes = []
-        try:
-            for name, parts in VARIANTS.items():
-                place = Path(folder) / (parts or "ALL")
-                volumes.append(built(place, parts))
-                running[name] = ServerProcess(agents=place, BASE_IMAGE=BUSYBOX, POOL_SIZE="1").ready()
-            contenders = {name: load.wrk(one.port, 1) for name, one in running.items()}
-            rates = in_turn(contenders, plan.rounds, plan.seconds)
-        finally:
-            for one in running.values():
-                one.discard()
-            if volumes:
-                subprocess.run(["docker", "volume", "rm", "--force", *volumes], capture_output=True, check=False)
+    volumes: list[str] = []
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        contenders: dict[str, Callable[[float], Mapping[str, float]]] = {}
+        stack.callback(lambda: subprocess.run(["docker", "volume", "rm", *volumes], capture_output=True, check=True))
+        for name, parts in VARIANTS.items():
+            place = Path(folder) / (parts or "ALL")
+            volumes.append(built(place, parts))
+            one = stack.enter_context(server(1, agents=place))
+            contenders[name] = load.wrk(one.port, 1)
+            if name in (ALL, NONE):
+                contenders[f"{name}, a file is left"] = load.wrk(one.port, 1, "echo hi >/tmp/$$; echo hi")
+        rates = in_turn(contenders, plan.rounds, plan.seconds)
     for name, figures in rates.items():
         report.add(section, name, figures)
-    cost = 1 - rates["all on"][RATE] / rates["without any of them"][RATE]
-    report.claim("wipe, check and filter: share of the runs per second", 100 * cost, 25, unit="%")
+    for left in ("", ", a file is left"):
+        cost = 1 - rates[ALL + left][RATE] / rates[NONE + left][RATE]
+        report.claim(f"wipe, check and filter{left}: share of the runs per second", 100 * cost, 25, unit="%")
 
 
 def built(folder: Path, switched_off: str) -> str:
     """Build an agent without these protections; the name of the volume in which a server puts it."""
     target = folder / "bin" / f"agent-{os.uname().machine}"
     target.parent.mkdir(parents=True)
-    # A comment makes it another file, with a volume of its own, also where nothing is switched off.
     agent_build.compile(os.uname().machine, target, *([f"-DSWITCHED_OFF={switched_off}"] if switched_off else []))
     return f"twisted-executor-agent-{sha256(target.read_bytes()).hexdigest()[:16]}"
 

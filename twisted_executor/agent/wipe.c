@@ -8,9 +8,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define FOLDER (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
@@ -78,21 +78,23 @@ static bool pass(DIR *top, uid_t uid, dev_t device)
     return went;
 }
 
-/* In a process of the run's own user, as root here may not look into its folders. */
-static void empty_mounts(uint32_t uid)
+/* As the run's own user, since root here may not look into its folders. */
+static bool empty_mounts(uint32_t uid)
 {
     struct stat found;
-    if (become(uid))
-        _exit(1);
-    for (int i = 0; i < mount_count; i++) {
+    bool emptied = !seteuid(uid);
+    for (int i = 0; emptied && i < mount_count; i++) {
         DIR *top = opendir(mounts[i]);
-        if (!top || fstat(dirfd(top), &found))
-            _exit(1);
-        while (pass(top, uid, found.st_dev))
+        emptied = top && !fstat(dirfd(top), &found);
+        while (emptied && pass(top, uid, found.st_dev))
             ;
-        closedir(top);
+        if (top)
+            closedir(top);
     }
-    _exit(0);
+    if (seteuid(0))
+        fault("the agent cannot become root again");
+    prctl(PR_SET_DUMPABLE, 0); /* seteuid sets it to fs.suid_dumpable (kernel/cred.c, commit_creds) */
+    return emptied;
 }
 
 static bool leads_to_mount(const char *path)
@@ -131,25 +133,16 @@ static const char *first_full(void)
     return NULL;
 }
 
-static bool run_wiper(uint32_t uid)
-{
-    int status;
-    pid_t wiper = fork();
-    if (wiper == 0)
-        empty_mounts(uid);
-    return wiper > 0 && waitpid(wiper, &status, 0) == wiper && !status;
-}
-
 const char *wipe(uint32_t uid)
 {
     static char why[MOST_PATH + 32];
     if (unlink(SCRIPT))
         return "the script stays";
-    /* Most scripts leave no file: then there is nothing to fork for, and END and WIPED are one write. */
+    /* Most scripts leave no file: then END and WIPED are one write. */
     const char *full = ON(WIPE) || ON(CHECK) ? first_full() : NULL;
     if (full)
         frames_flush(); /* the client does not wait for the wipe */
-    if (ON(WIPE) && full && !run_wiper(uid))
+    if (ON(WIPE) && full && !empty_mounts(uid))
         return "the wipe failed";
     if (ON(CHECK) && full && (full = first_full())) {
         snprintf(why, sizeof why, "%.200s is not empty", full);
