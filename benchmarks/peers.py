@@ -14,7 +14,14 @@ import docker
 from benchmarks.figures import RATE, spread
 
 SHELL = ["/bin/sh", "-c", "echo hi"]
-LIMITS = ["--network=none", "--memory=256m", "--memory-swap=256m", "--cpus=0.5", "--pids-limit=128", "--log-driver=none"]
+LIMITS = [
+    "--network=none",
+    "--memory=256m",
+    "--memory-swap=256m",
+    "--cpus=0.5",
+    "--pids-limit=128",
+    "--log-driver=none",
+]
 
 
 def timed(work: Callable[[], object], seconds: float, least: int = 1) -> list[float]:

@@ -18,6 +18,7 @@ import docker
 
 from benchmarks import load, peers
 from benchmarks.figures import MEDIAN, P99, RATE, Report, in_turn, spread
+from benchmarks.stages import stages
 from build_backend import agent_build
 from tests.engine.server_process import BUSYBOX, ServerProcess, wait_until
 
@@ -223,6 +224,11 @@ def sizes(report: Report, plan: Plan) -> None:
             report.add("one connection, by the size of the pool", name, figures)
 
 
+def where_the_time_goes(report: Report, plan: Plan) -> None:
+    """The way of one request, part by part."""
+    stages(report, 2 * plan.rounds * plan.seconds)
+
+
 SECTIONS: Mapping[str, Callable[[Report, Plan], None]] = {
     "echo": echo,
     "fresh": fresh,
@@ -230,6 +236,7 @@ SECTIONS: Mapping[str, Callable[[Report, Plan], None]] = {
     "large": large,
     "protections": protections,
     "sizes": sizes,
+    "stages": where_the_time_goes,
 }
 
 

@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import random
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import docker
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.task import deferLater
 
+from tests.engine.in_process import Made, make
 from tests.engine.server_process import BUSYBOX, free_port
 from tests.source_contract import CONTRACT, Subject
-from twisted_executor import tap
-from twisted_executor.confinement import Confinement
-from twisted_executor.engine.control import DockerEngine, Limits
 from twisted_executor.errors import ImageNotFound, ImageUnavailable
-from twisted_executor.image_store import ImageStore, PullPolicy
-from twisted_executor.run import RunPolicy
 from twisted_executor.services import Threads, ended
-from twisted_executor.source import INSTANCE_LABEL, EngineSource, SourcePolicy
-
-MIB = 1 << 20
-SOCKET = "/var/run/docker.sock"
-
-
-@dataclass
-class Made:
-    """A source and what it is made of."""
-
-    source: EngineSource
-    engine: DockerEngine
-    instance: str
-    reactor: Any
-
-
-def make(reactor: Any, lanes: dict[str, Threads]) -> Made:
-    instance = f"test{secrets.token_hex(4)}"
-    engine = DockerEngine(f"unix://{SOCKET}", Limits(256 * MIB, 0.5, 128, 4 * MIB), 30, reactor, **lanes)
-    policy = SourcePolicy(
-        instance=instance,
-        fillers=(BUSYBOX,),
-        tmp=64 * MIB,
-        rest=60 * MIB,
-        confinement=Confinement(256 * MIB, 0.5, 128, frozenset({"memory", "swap", "cpu", "pids"})),
-        run=RunPolicy(MIB),
-    )
-    images = ImageStore(engine, PullPolicy("", 0, frozenset()), reactor, random.random)
-    endpoint = UNIXClientEndpoint(reactor, SOCKET)
-    source = EngineSource(engine, endpoint, images, tap._agent, policy, reactor, secrets.randbelow)
-    return Made(source, engine, instance, reactor)
+from twisted_executor.source import INSTANCE_LABEL
 
 
 @pytest_twisted.async_yield_fixture
