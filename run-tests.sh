@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . .ci/engine.sh
 
 packages=(docker.io python3-venv musl-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static busybox-static
-    debootstrap docker-registry apache2-utils)
+    debootstrap docker-registry apache2-utils wrk)
 logs=.run/tests
 failed=()
 summary=()
@@ -90,7 +90,7 @@ end_orphans() {
     local folder parent
     for folder in /proc/[0-9]*; do
         case $(tr '\0' ' ' 2>/dev/null <"$folder/cmdline") in
-            *"$PWD/.venv/bin/twistd -n --pidfile= script-executor"* | *"docker-registry serve "*/pytest-of-*)
+            *"$PWD/"*" -n --pidfile= script-executor"* | *"docker-registry serve "*/pytest-of-*)
                 parent=$(sed -n 's/^PPid:\t//p' "$folder/status")
                 grep -qs pytest "/proc/$parent/cmdline" || end_process "${folder#/proc/}"
                 ;;
