@@ -85,14 +85,14 @@ end_process() {
     [ "$1" = $$ ] || [ "$1" = "$BASHPID" ] || kill -9 "$1" 2>/dev/null || true
 }
 
-# Servers and registries that tests of a killed run have started; their parent is no pytest any more.
+# Servers and registries that tests of a killed run have started; their parent is no pytest and no benchmark any more.
 end_orphans() {
     local folder parent
     for folder in /proc/[0-9]*; do
         case $(tr '\0' ' ' 2>/dev/null <"$folder/cmdline") in
             *"$PWD/"*" -n --pidfile= script-executor"* | *"docker-registry serve "*/pytest-of-*)
                 parent=$(sed -n 's/^PPid:\t//p' "$folder/status")
-                grep -qs pytest "/proc/$parent/cmdline" || end_process "${folder#/proc/}"
+                grep -qsE "pytest|benchmarks" "/proc/$parent/cmdline" || end_process "${folder#/proc/}"
                 ;;
         esac
     done 2>/dev/null
