@@ -21,7 +21,8 @@ _engine_comes() {
     done
 }
 
-# Start dockerd when no engine answers; its pid is in ENGINE_PID then, else that is empty. Argument: the log file.
+# Start dockerd when no engine answers; its pid is in ENGINE_PID then, else that is empty. Arguments: the log file, and
+# a file for the pid, which is there as soon as dockerd is, or nothing.
 engine_start() {
     ENGINE_PID=
     engine_answers && return
@@ -39,6 +40,7 @@ engine_start() {
     pid_is /var/run/docker/containerd/containerd.pid containerd || rm -rf /var/run/docker/containerd
     setsid dockerd >"$1" 2>&1 9>&- </dev/null &
     ENGINE_PID=$!
+    [ -z "${2:-}" ] || echo "$ENGINE_PID" >"$2"
     _engine_comes 90 "$ENGINE_PID" && return
     echo "dockerd does not come up; the end of $1:" >&2
     tail -n 20 "$1" >&2

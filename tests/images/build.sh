@@ -3,10 +3,11 @@
 #
 #   tests/images/build.sh [name ...]     all of them without a name
 #
-# An image that the engine has already, made by the same version of this script, is left alone.
+# An image that the engine has already, made by the same version of this script, is left alone. REPOSITORY gives them
+# another name than script-executor-test.
 set -euo pipefail
 
-repository=script-executor-test
+repository=${REPOSITORY:-script-executor-test}
 label=script-executor-test.version
 version=$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-16)
 work=$(mktemp -d)
@@ -27,6 +28,11 @@ busybox_root() {
 }
 
 make_busybox() {
+    busybox_root "$1"
+}
+
+# What deploy.sh uses where no registry can be reached.
+make_local() {
     busybox_root "$1"
 }
 
@@ -71,6 +77,7 @@ make_python() {
 }
 
 codename() {
+    # shellcheck source=/dev/null
     (. /etc/os-release && echo "$VERSION_CODENAME")
 }
 

@@ -1,0 +1,205 @@
+# shellcheck shell=bash
+# To be sourced by deploy.sh: the server as a daemon of this machine, in .venv, with this machine's engine.
+. deploy/machine.sh
+. deploy/engine.sh
+
+python=.venv/bin/python
+log=.run/server.log
+pidfile=$PWD/.run/server.pid
+first_script='{"script": "echo \"Hello World\"\ndate\npwd"}'
+again="./deploy.sh --env development"
+
+start() {
+    local pid
+    prepare
+    pid=$(server_pid)
+    if [ -n "$pid" ]; then
+        port=$(server_port "$pid")
+        step "Waiting until the server, which runs already as process $pid, is ready" wait_until_ready
+        tell_how
+        return
+    fi
+    step "Looking at this machine" look_at_machine
+    [ ${#packages[@]} = 0 ] || step "Installing Debian's ${packages[*]}" install_packages "${packages[@]}"
+    step "Installing into .venv" install_server
+    step "Checking the settings" check_settings
+    step "Looking for an engine" find_engine
+    step "Looking for the image ${BASE_IMAGE:=alpine:latest}" find_image
+    [ ! -f .run/others ] || step "Removing what a server that was killed has left" remove_containers
+    step "Starting the server" start_server
+    step "Waiting until it is ready" wait_until_ready
+    step "Running a first script" run_first_script
+    echo "$answer"
+    tell_how
+}
+
+stop() {
+    local pid
+    prepare
+    if [ -s .run/docker_host ]; then
+        DOCKER_HOST=$(cat .run/docker_host)
+        export DOCKER_HOST
+    fi
+    pid=$(server_pid)
+    if [ -n "$pid" ]; then
+        step "Ending the server, process $pid" end_server "$pid"
+    else
+        echo "No server of this folder runs."
+    fi
+    if [ -f .run/others ] || [ -f .run/made_image ]; then
+        step "Removing what it left on the engine" clear_engine
+    fi
+    if [ -f .run/dockerd.pid ] || [ -f .run/dockerd.unit ]; then
+        step "Ending the engine that was started here" end_engine
+    fi
+}
+
+# A folder to write to, the settings, and nobody else at work here.
+prepare() {
+    local problem
+    problem=$({ mkdir -p .run && head -c 1000000 /dev/zero >.run/space; } 2>&1) ||
+        die "nothing can be written to $PWD/.run (${problem##*: }); make room, or give it to $(id -un)"
+    rm -f .run/space
+    exec 9>>.run/lock
+    if ! flock -n 9; then
+        echo "Another deploy.sh is at work here (process $(cat .run/lock)), or what it began goes on; waiting for it."
+        flock -w 120 9 || die "it has not ended in 120 seconds; end it, then run this again"
+    fi
+    echo $$ >.run/lock
+    read_dotenv
+    # This is where engines listen; said or not, one may be started there.
+    [ "${DOCKER_HOST:-}" != unix:///var/run/docker.sock ] || unset DOCKER_HOST
+    # The server knows nothing of the contexts of the docker command.
+    export DOCKER_CONTEXT=default
+    port=${HOST_PORT:-8080}
+}
+
+# The running server of this folder. By its command line: pid files are late, or lost, or name others.
+server_pid() {
+    local processes=(/proc/[0-9]*/cmdline)
+    { grep -slzFx --regexp="--pidfile=$pidfile" "${processes[@]}" || true; } | cut -d/ -f3 | tail -n 1
+}
+
+server_port() {
+    tr '\0' '\n' <"/proc/$1/cmdline" | tail -n 1
+}
+
+# What the installation depends on: when none of it has changed, .venv is left as it is.
+fingerprint() {
+    { pwd; python3 --version; find setup.* pyproject.toml requirements.txt build_backend twisted_executor/agent -type f \
+        ! -path '*/bin/*' ! -name '*.pyc' | sort | xargs cat; } | sha256sum
+}
+
+install_server() {
+    local wanted
+    wanted=$(fingerprint)
+    if [ "$wanted" = "$(cat .venv/deployed 2>/dev/null)" ]; then
+        step_result="it is there"
+        return
+    fi
+    # Never on top of a half one: pip does not repair what it left in the middle of a package.
+    if [ -e .venv/unfinished ] || ! $python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python3 -m venv --clear .venv >.run/install.log 2>&1 || die "python3 -m venv fails: $(reason .run/install.log)"
+    fi
+    rm -f .venv/deployed
+    { : >.venv/unfinished; } 2>/dev/null || die "$PWD/.venv belongs to another user; remove it, or run this as that user"
+    $python -m pip install -q --no-warn-script-location -r requirements.txt >.run/install.log 2>&1 ||
+        die "pip fails: $(reason .run/install.log)"
+    rm .venv/unfinished
+    echo "$wanted" >.venv/deployed
+}
+
+check_settings() {
+    local said
+    said=$(.venv/bin/twistd -n --pidfile= script-executor --check-config 2>&1) ||
+        die "change the settings in the environment or in .env: $(sed '1,/configuration is wrong:/d' <<<"$said" | grep . || echo "$said")"
+}
+
+start_server() {
+    local binary said
+    rm -f "$pidfile"
+    # No server tells its name: ours is one that is not there yet.
+    containers | cut -d' ' -f1 | sort -u | { grep . || true; } >.run/others.new
+    mv .run/others.new .run/others
+    echo "${DOCKER_HOST:-}" >.run/docker_host
+    for binary in twisted_executor/agent/bin/agent-*; do
+        echo "twisted-executor-agent-$(sha256sum "$binary" | cut -c1-16)"
+    done >.run/volumes
+    said=$(.venv/bin/twistd --pidfile="$pidfile" --logfile="$log" script-executor --port "$port" 2>&1 9>&-) ||
+        case $said$(tail -n 40 "$log" 2>/dev/null) in
+            *"Address already in use"*) port_is_taken ;;
+            *"Permission denied"*) die "the server may not start on port $port: $(tail -n 1 <<<"$said"); see $log" ;;
+            *) die "the server does not start: $(tail -n 1 <<<"$said"); see $log" ;;
+        esac
+    step_result="process $(server_pid), log $log"
+}
+
+# Ask the server of this folder. Arguments: seconds to try, path, body and headers or nothing.
+ask() {
+    $python - "$(server_pid)" "http://127.0.0.1:$port" "$@" 2>&1 <<'PYTHON'
+import os, sys, time, urllib.request
+
+pid, base, seconds, path, *rest = sys.argv[1:]
+headers = dict(line.split(": ", 1) for line in rest[1:])
+request = urllib.request.Request(base + path, rest[0].encode() if rest else None, headers)
+deadline = time.monotonic() + float(seconds)
+while True:
+    try:
+        print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60).read().decode())
+        break
+    except OSError as error:
+        problem = error.read().decode() if isinstance(error, urllib.error.HTTPError) else error
+    if not os.path.exists(f"/proc/{pid or None}"):
+        sys.exit("its process has ended")
+    if time.monotonic() > deadline:
+        sys.exit(f"{problem}")
+    time.sleep(0.1)
+PYTHON
+}
+
+wait_until_ready() {
+    local limit=60 said
+    # Images of further pools are pulled first.
+    [ -z "${CUSTOM_POOLS:-}" ] || limit=900
+    said=$(ask $limit /health/ready) ||
+        die "the server is not ready ($said); $log says more, and ./deploy.sh --stop ends it"
+    step_result=http://127.0.0.1:$port
+}
+
+# The headers that this server asks for, and the words for them in a command.
+find_headers() {
+    local secret
+    headers=("Content-Type: application/json")
+    header_words='-H "Content-Type: application/json"'
+    case ,${ALLOWED_HOSTS:-localhost}, in
+        *,localhost,* | *,\*,*) ;;
+        *) headers+=("Host: ${ALLOWED_HOSTS%%,*}") && header_words+=" -H \"Host: ${ALLOWED_HOSTS%%,*}\"" ;;
+    esac
+    [ -n "${API_KEYS_FILE:-}" ] || return 0
+    # The secret itself is for no screen.
+    secret="sed -n '/^ *[^#].*:/{s/[^:]*: *//p;q}' $(printf %q "$(realpath "$API_KEYS_FILE")")"
+    headers+=("Authorization: Bearer $(eval "$secret")")
+    header_words+=" -H \"Authorization: Bearer \$($secret)\""
+}
+
+run_first_script() {
+    find_headers
+    answer=$(ask 0 /execute "$first_script" "${headers[@]}") || die "the first script fails: $answer; see $log"
+}
+
+tell_how() {
+    find_headers
+    echo "Run it again, or end the server with ./deploy.sh --stop:"
+    echo "  curl -X POST http://localhost:$port/execute $header_words -d '$first_script'"
+    command -v curl >/dev/null || echo "(Debian's package curl is not installed.)"
+}
+
+# Argument: its process.
+end_server() {
+    local deadline=$((SECONDS + 120))
+    kill "$1" 2>/dev/null || [ ! -e "/proc/$1" ] || die "process $1 belongs to another user; run this as that user or as root"
+    while [ -e "/proc/$1" ]; do
+        [ $SECONDS -lt $deadline ] || die "it waits for its last runs; kill -9 $1 ends it at once, then run this again"
+        sleep 0.1
+    done
+}
