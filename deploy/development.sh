@@ -15,9 +15,12 @@ start() {
     pid=$(server_pid)
     if [ -n "$pid" ]; then
         port=$(server_port "$pid")
-        step "Waiting until the server, which runs already as process $pid, is ready" wait_until_ready
-        tell_how
-        return
+        step "Waiting until the server, which runs already as process $pid, is ready" wait_until_ready or-gone
+        if [ -n "$(server_pid)" ]; then
+            tell_how
+            return
+        fi
+        port=${HOST_PORT:-8080}
     fi
     step "Looking at this machine" look_at_machine
     [ ${#packages[@]} = 0 ] || step "Installing Debian's ${packages[*]}" install_packages "${packages[@]}"
@@ -41,11 +44,12 @@ stop() {
         export DOCKER_HOST
     fi
     pid=$(server_pid)
-    if [ -n "$pid" ]; then
+    [ -n "$pid" ] || echo "No server of this folder runs."
+    # More than one while it becomes a daemon.
+    while [ -n "$pid" ]; do
         step "Ending the server, process $pid" end_server "$pid"
-    else
-        echo "No server of this folder runs."
-    fi
+        pid=$(server_pid)
+    done
     if [ -f .run/others ] || [ -f .run/made_image ]; then
         step "Removing what it left on the engine" clear_engine
     fi
@@ -57,9 +61,9 @@ stop() {
 # A folder to write to, the settings, and nobody else at work here.
 prepare() {
     local problem
-    problem=$({ mkdir -p .run && head -c 1000000 /dev/zero >.run/space; } 2>&1) ||
-        die "nothing can be written to $PWD/.run (${problem##*: }); make room, or give it to $(id -un)"
-    rm -f .run/space
+    problem=$({ mkdir -p .run && : >>.run/lock; } 2>&1) ||
+        die "$PWD/.run is not to be written (${problem##*: }); run this as its owner, or root"
+    has_space || die "the disk is full, $PWD can take no more; make room (df -h .), then run this again"
     exec 9>>.run/lock
     if ! flock -n 9; then
         echo "Another deploy.sh is at work here (process $(cat .run/lock)), or what it began goes on; waiting for it."
@@ -86,8 +90,12 @@ server_port() {
 
 # What the installation depends on: when none of it has changed, .venv is left as it is.
 fingerprint() {
-    { pwd; python3 --version; find setup.* pyproject.toml requirements.txt build_backend twisted_executor/agent -type f \
-        ! -path '*/bin/*' ! -name '*.pyc' | sort | xargs cat; } | sha256sum
+    {
+        pwd
+        python3 --version
+        find setup.* pyproject.toml requirements.txt build_backend twisted_executor/agent -type f \
+            ! -path '*/bin/*' ! -name '*.pyc' | sort | xargs cat
+    } | sha256sum
 }
 
 install_server() {
@@ -102,7 +110,7 @@ install_server() {
         python3 -m venv --clear .venv >.run/install.log 2>&1 || die "python3 -m venv fails: $(reason .run/install.log)"
     fi
     rm -f .venv/deployed
-    { : >.venv/unfinished; } 2>/dev/null || die "$PWD/.venv belongs to another user; remove it, or run this as that user"
+    { : >.venv/unfinished; } 2>/dev/null || die "nothing can be written to $PWD/.venv; run this as its owner"
     $python -m pip install -q --no-warn-script-location -r requirements.txt >.run/install.log 2>&1 ||
         die "pip fails: $(reason .run/install.log)"
     rm .venv/unfinished
@@ -111,8 +119,11 @@ install_server() {
 
 check_settings() {
     local said
-    said=$(.venv/bin/twistd -n --pidfile= script-executor --check-config 2>&1) ||
-        die "change the settings in the environment or in .env: $(sed '1,/configuration is wrong:/d' <<<"$said" | grep . || echo "$said")"
+    said=$(.venv/bin/twistd -n --pidfile= script-executor --check-config 2>&1) && return
+    case $said in
+        *"is wrong:"*) die "change these settings in the environment or in .env: ${said#*is wrong:?}" ;;
+        *) die "the installation does not work ($(tail -n 1 <<<"$said")); remove .venv, then run this again" ;;
+    esac
 }
 
 start_server() {
@@ -134,12 +145,12 @@ start_server() {
     step_result="process $(server_pid), log $log"
 }
 
-# Ask the server of this folder. Arguments: seconds to try, path, body and headers or nothing.
+# Ask the server. Arguments: its process, seconds to try, path, body and headers or nothing.
 ask() {
-    $python - "$(server_pid)" "http://127.0.0.1:$port" "$@" 2>&1 <<'PYTHON'
+    $python - "http://127.0.0.1:$port" "$@" 2>&1 <<'PYTHON'
 import os, sys, time, urllib.request
 
-pid, base, seconds, path, *rest = sys.argv[1:]
+base, pid, seconds, path, *rest = sys.argv[1:]
 headers = dict(line.split(": ", 1) for line in rest[1:])
 request = urllib.request.Request(base + path, rest[0].encode() if rest else None, headers)
 deadline = time.monotonic() + float(seconds)
@@ -157,12 +168,23 @@ while True:
 PYTHON
 }
 
+# Argument: or-gone, when the server may have been about to end.
 wait_until_ready() {
-    local limit=60 said
+    local limit=60 pid said found
     # Images of further pools are pulled first.
     [ -z "${CUSTOM_POOLS:-}" ] || limit=900
-    said=$(ask $limit /health/ready) ||
-        die "the server is not ready ($said); $log says more, and ./deploy.sh --stop ends it"
+    pid=$(server_pid)
+    while ! said=$(ask "$pid" $limit /health/ready); do
+        found=$(server_pid)
+        if [ -z "$found" ] && [ -n "${1:-}" ]; then
+            step_result="it has ended"
+            return
+        fi
+        # It has become a daemon meanwhile, which is another process.
+        [ "${found:-$pid}" != "$pid" ] ||
+            die "the server is not ready ($said); $log says more, and ./deploy.sh --stop ends it"
+        pid=$found
+    done
     step_result=http://127.0.0.1:$port
 }
 
@@ -184,7 +206,7 @@ find_headers() {
 
 run_first_script() {
     find_headers
-    answer=$(ask 0 /execute "$first_script" "${headers[@]}") || die "the first script fails: $answer; see $log"
+    answer=$(ask "$(server_pid)" 0 /execute "$first_script" "${headers[@]}") || die "the first script fails: $answer; see $log"
 }
 
 tell_how() {
@@ -197,7 +219,8 @@ tell_how() {
 # Argument: its process.
 end_server() {
     local deadline=$((SECONDS + 120))
-    kill "$1" 2>/dev/null || [ ! -e "/proc/$1" ] || die "process $1 belongs to another user; run this as that user or as root"
+    kill "$1" 2>/dev/null || [ ! -e "/proc/$1" ] ||
+        die "process $1 belongs to $(stat -c %U "/proc/$1"); run this as that user or as root"
     while [ -e "/proc/$1" ]; do
         [ $SECONDS -lt $deadline ] || die "it waits for its last runs; kill -9 $1 ends it at once, then run this again"
         sleep 0.1

@@ -13,7 +13,8 @@ start_engine() {
     is_root || die "no Docker engine answers, and only root can start one: sudo systemctl start docker, or sudo $again"
     if [ -d /run/systemd/system ]; then
         touch .run/dockerd.unit
-        systemctl start docker >.run/dockerd.log 2>&1 || die "systemd cannot start docker; journalctl -u docker says why"
+        systemctl start docker >.run/dockerd.log 2>&1 ||
+            die "systemd cannot start docker; journalctl -u docker says why"
         step_result="started as a service, "
     else
         engine_start .run/dockerd.log .run/dockerd.pid 2>.run/engine.log || die "$(cat .run/engine.log)"
@@ -29,7 +30,8 @@ end_engine() {
         return
     fi
     if [ -f .run/dockerd.unit ]; then
-        systemctl stop docker.socket docker >.run/engine.log 2>&1 || die "systemctl stop docker fails, see .run/engine.log"
+        systemctl stop docker.socket docker >.run/engine.log 2>&1 ||
+            die "systemd cannot stop docker; journalctl -u docker says why"
     elif pid_is .run/dockerd.pid dockerd; then
         ENGINE_PID=$(cat .run/dockerd.pid)
         step_result="process $ENGINE_PID"
@@ -59,7 +61,8 @@ find_image() {
     esac
     make_image
     BASE_IMAGE=$made_image
-    step_result="no registry can be reached (${problem:-no answer in 300 seconds}), so $made_image, Debian's static busybox, is made and used"
+    step_result="no registry can be reached (${problem:-no answer in 300 seconds}), so $made_image is made of"
+    step_result+=" Debian's static busybox and used"
 }
 
 make_image() {
@@ -74,7 +77,8 @@ make_image() {
 
 # Containers of all servers, as "instance id". Arguments: further filters.
 containers() {
-    docker container ls -a --filter label=twisted-executor "$@" --format '{{.Label "twisted-executor.instance"}} {{.ID}}'
+    docker container ls -a --filter label=twisted-executor "$@" \
+        --format '{{.Label "twisted-executor.instance"}} {{.ID}}'
 }
 
 # The containers of a server of this folder that has ended. They end by themselves, but for those that never started.
@@ -97,7 +101,7 @@ clear_engine() {
         while read -r volume; do
             remove_unless_used volume "$volume"
         done <.run/volumes
-        rm -f .run/others .run/volumes .run/docker_host
+        rm -f .run/others .run/volumes .run/docker_host "$pidfile"
     fi
     if [ -f .run/made_image ]; then
         remove_unless_used image "$made_image"
@@ -108,7 +112,8 @@ clear_engine() {
 # Arguments: volume or image, its name.
 remove_unless_used() {
     docker "$1" inspect "$2" >/dev/null 2>&1 || return 0
-    if [ -n "$(docker container ls -aq --filter "${1/image/ancestor}=$2")" ] || ! docker "$1" rm "$2" >/dev/null 2>&1; then
+    if [ -n "$(docker container ls -aq --filter "${1/image/ancestor}=$2")" ] ||
+        ! docker "$1" rm "$2" >/dev/null 2>&1; then
         step_result+="${step_result:+, }the $1 $2 stays, another server uses it"
     fi
 }

@@ -35,8 +35,9 @@ look_at_port() {
 
 port_is_taken() {
     local owner
-    owner=$(ss -Hltnp "sport = :$port" 2>/dev/null | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1, process \2/p')
-    die "port $port is taken${owner:+ by $(head -n 1 <<<"$owner")}; end that, or choose another: HOST_PORT=$((port + 1)) $again"
+    owner=$(ss -Hltnp "sport = :$port" 2>/dev/null | head -n 1 || true)
+    owner=$(sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1, process \2/p' <<<"$owner")
+    die "port $port is taken${owner:+ by $owner}; end that, or choose another: HOST_PORT=$((port + 1)) $again"
 }
 
 look_at_engine() {
@@ -64,19 +65,32 @@ install_packages() {
     is_root || die "only root can install them: sudo apt-get install $*, or sudo $again"
     command -v apt-get >/dev/null || die "there is no apt-get; install what your system calls $*, then run this again"
     # Closed lock: services that packages start live on.
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } \
-        >.run/packages.log 2>&1 9>&- || die "$* cannot be installed: $(reason .run/packages.log)"
+    {
+        apt-get update -qq || true
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+    } >.run/packages.log 2>&1 9>&- || die "$* cannot be installed: $(reason .run/packages.log)"
 }
 
 # Why a command failed, and what to do, from its log.
 reason() {
-    local line
-    line=$({ grep -Ei '^(error|e:|fatal|warning)' "$1" || cat "$1"; } | tail -n 1)
-    if grep -qi 'no space left on device' "$1" || ! head -c 1000000 /dev/zero 2>/dev/null >.run/space; then
+    local line network='name resolution|resolv(e|ing)|network is unreachable|connection (refused|timed out|broken)|'
+    network+='connect timeout|failed to establish|could not connect|failed to fetch|from versions: none'
+    if grep -qi 'no space left on device' "$1" || ! has_space; then
         line="the disk is full; make room (df -h . shows how much there is), then run this again"
-    elif grep -Eqi 'name resolution|resolve host|resolving|network is unreachable|connection (refused|timed out)|connect timeout|failed to establish|cannot connect|could not connect' "$1"; then
-        line="the network cannot be reached ($line); connect this machine or set https_proxy, then run this again"
+    elif line=$(grep -Ei "$network" "$1" | tail -n 1 | grep .); then
+        line="packages cannot be downloaded (${line#"${line%%[! ]*}"}); connect this machine or set https_proxy,"
+        line+=" then run this again"
+    else
+        line=$({ grep -Ei '^ *(e|error|fatal)\b' "$1" || cat "$1"; } | tail -n 1)
     fi
-    rm -f .run/space
     echo "$line (log: $1)"
+}
+
+has_space() {
+    local status=0 folder
+    for folder in .run .venv; do
+        [ ! -w $folder ] || { head -c 1000000 /dev/zero >$folder/space; } 2>/dev/null || status=1
+        rm -f $folder/space
+    done
+    return $status
 }
