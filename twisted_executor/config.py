@@ -153,7 +153,9 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
         _V("ALLOWED_HOSTS", "", values.hosts,
            "Names under which clients reach the server, separated by commas; *: any. Empty: localhost and every IP "
            "address; with API keys any.", ()),
-        _V("API_KEYS_FILE", "", values.plain, "File with the keys that clients need; empty: none needed."),
+        _V("API_KEYS_FILE", "", values.plain,
+           "File with the keys that clients need, read again on SIGHUP: a line name:secret for each, or "
+           "name:sha256:digest; empty: none needed."),
     ),
     "Stopping": (
         _V("DRAIN_DELAY", "0", values.duration(0, 3600),

@@ -22,7 +22,7 @@ from twisted_executor.errors import (
     UnsupportedMediaType,
 )
 from twisted_executor.images import quoted
-from twisted_executor.keys import Keys
+from twisted_executor.keys import KeyFile, Keys
 
 _HOST = re.compile(rb"(?P<name>[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?", re.IGNORECASE)
 _TARGET = re.compile(rb"/[!-~]*")
@@ -39,7 +39,7 @@ class GateRules:
     """
 
     hosts: tuple[str, ...]
-    keys: Keys | None
+    keys: Keys | KeyFile | None
     most: int
 
 

@@ -28,6 +28,7 @@ from twisted_executor.config import ConfigurationError, Settings, config_help, r
 from twisted_executor.confinement import Confinement
 from twisted_executor.engine.control import DockerEngine, Limits
 from twisted_executor.executor import Executor
+from twisted_executor.hangup import Hangup
 from twisted_executor.health import EngineWatch, Health
 from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.images import canonical
@@ -79,7 +80,7 @@ class Options(usage.Options):
         try:
             self.configuration = read(self._environ)
             path = self.configuration.api_keys_file
-            self.api_keys = keys.read_file(path) if path else None
+            self.api_keys = keys.KeyFile(path) if path else None
         except (ConfigurationError, keys.KeysError) as error:
             raise usage.UsageError(f"The configuration is wrong:\n{error}") from error
         if self["check-config"]:
@@ -135,6 +136,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     metered = metrics.MeteredExecutor(executor, meters)
     api = web.API(metered, health, meters, _web_rules(options), partial(secrets.token_hex, 8))
 
+    if options.api_keys is not None:
+        Hangup(options.api_keys, reactor).setServiceParent(root)
     for service in lanes.values():
         service.setServiceParent(root)
     Supervised("engine watch", periodic(watch.look, reactor, WATCH_INTERVAL), reactor).setServiceParent(root)

@@ -19,7 +19,7 @@ from twisted_executor.errors import ExecutorError, MethodNotAllowed, NoSuchResou
 from twisted_executor.gate import Gate, GateRules, extra_headers, request_id
 from twisted_executor.guard import GuardedRequest, GuardedSite
 from twisted_executor.images import quoted
-from twisted_executor.keys import Keys
+from twisted_executor.keys import KeyFile, Keys
 from twisted_executor.schema import JobRules, decode_job, encode, encode_execution, encode_refusal
 
 JSON = "application/json"
@@ -58,7 +58,7 @@ class WebRules:
     body: int
     waiting: int
     hosts: tuple[str, ...]
-    keys: Keys | None
+    keys: Keys | KeyFile | None
     allowed: tuple[str, ...]
     allowed_canonical: frozenset[str]
 

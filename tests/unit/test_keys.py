@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from twisted_executor.keys import KeysError, parse, read_file
+from twisted_executor.keys import KeyFile, KeysError, parse, read_file
 
 FILE = """\
 # the team's keys
@@ -44,6 +45,9 @@ def test_secret_of_any_script() -> None:
         ("# x\nalice:too-short-15ch", "Line 2 is not name:secret with a secret of at least 16 characters."),
         (FILE + "alice:another-secret-1", "Line 5 repeats"),
         (FILE + "carol:alices-secret-0001", "Line 5 repeats"),
+        ("a:sha256:" + "0" * 63, "Line 1 has no SHA-256 after sha256:, which is 64 hexadecimal digits."),
+        ("a:sha256:" + "g" * 64, "Line 1 has no SHA-256"),
+        (f"a:alices-secret-0001\nb:sha256:{sha256(b'alices-secret-0001').hexdigest()}", "Line 2 repeats"),
         ("# nothing\n", "There is no key in it"),
         ("", "There is no key in it"),
     ],
@@ -67,3 +71,30 @@ def test_read_file(tmp_path: Path) -> None:
         read_file(str(path))
     with pytest.raises(KeysError, match="missing"):
         read_file(str(tmp_path / "missing"))
+
+
+def test_hashed() -> None:
+    """A key may be given as the digest of its secret, which is not itself a secret that is accepted."""
+    digest = sha256(b"alices-secret-0001").hexdigest()
+    keys = parse(f"alice:sha256:{digest}\nbob:sha256:{sha256(b'x').hexdigest().upper()}")
+    assert keys.name_of(b"alices-secret-0001") == "alice"
+    assert keys.name_of(b"x") == "bob"
+    assert keys.name_of(digest.encode()) is None
+    assert keys.name_of(f"sha256:{digest}".encode()) is None
+
+
+def test_reread(tmp_path: Path) -> None:
+    """What changed counts after it was read again; a file that is wrong then changes nothing."""
+    path = tmp_path / "keys"
+    path.write_text("alice:alices-secret-0001")
+    keys = KeyFile(str(path))
+    path.write_text("bob:bobs-secret-00000001\ncarol:carols-secret-0001")
+    assert keys.name_of(b"alices-secret-0001") == "alice"
+    assert keys.reread() == 2
+    assert keys.name_of(b"alices-secret-0001") is None
+    assert keys.name_of(b"bobs-secret-00000001") == "bob"
+    for wrong in ("", "dave"):
+        path.write_text(wrong)
+        with pytest.raises(KeysError):
+            keys.reread()
+        assert keys.name_of(b"bobs-secret-00000001") == "bob"
