@@ -206,7 +206,8 @@ find_headers() {
 
 run_first_script() {
     find_headers
-    answer=$(ask "$(server_pid)" 0 /execute "$first_script" "${headers[@]}") || die "the first script fails: $answer; see $log"
+    answer=$(ask "$(server_pid)" 0 /execute "$first_script" "${headers[@]}") ||
+        die "the first script fails: $answer; see $log"
 }
 
 tell_how() {

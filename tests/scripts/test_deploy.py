@@ -248,7 +248,10 @@ def test_stop_before_any_start(folder: Folder) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "No server of this folder runs.\n", "")
 
 
-@pytest.mark.parametrize("moment", [pytest.param("pull.log", marks=pytest.mark.long), "others", "server.pid"])
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param("pull.log", marks=pytest.mark.long), pytest.param("others", marks=pytest.mark.long), "server.pid"],
+)
 def test_killed_half_way(moment: str, installed: Folder, left: Callable[[], list[str]]) -> None:
     """While it looks for the image, starts the server, or waits for it: the next run works."""
     file = installed.path / ".run" / moment
