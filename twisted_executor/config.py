@@ -61,6 +61,8 @@ class Settings:
     max_waiting_bytes: int
     queue_size: int
     queue_timeout: float
+    tenant_max_running: int | None
+    tenant_max_waiting: int
     host_port: int
     allowed_hosts: tuple[str, ...]
     api_keys_file: str
@@ -146,6 +148,10 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
         _V("MAX_WAITING_BYTES", "64m", values.size(KIB, 1024 * GIB), "All requests together that wait or run."),
         _V("QUEUE_SIZE", "100", values.integer(0, 1_000_000), "Requests that may wait for a container of one pool."),
         _V("QUEUE_TIMEOUT", "30", values.duration(0, _DAY), "Seconds that a request may wait."),
+        _V("TENANT_MAX_RUNNING", "", values.integer(1, 1_000_000),
+           "Requests of one tenant that are served at once, others of it wait; empty: any number.", None),
+        _V("TENANT_MAX_WAITING", "100", values.integer(0, 1_000_000),
+           "Requests of one tenant that may wait for that; more of them are answered 429."),
     ),
     "Access": (
         _V("HOST_PORT", "8080", values.integer(1, 65535),

@@ -84,6 +84,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class TooManyRequests(Unavailable):
+    """One tenant has as much of the server as it may."""
+
+    code = "too_many_requests"
+
+
 class Draining(Unavailable):
     """The server is about to stop."""
 

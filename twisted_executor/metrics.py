@@ -57,6 +57,9 @@ class Metrics:
         self._stats = stats
         self._labels = {canonical(image): image for image in images}
         self._runs = Counter("script_executor_runs", "Runs by how they ended.", ["image", "status"], registry=registry)
+        self._runs_by_key = Counter(
+            "script_executor_runs_by_key", "Runs by API key and how they ended.", ["key", "status"], registry=registry
+        )
         self._refused = Counter(
             "script_executor_refused", "Requests that did not come to a run, by code.", ["code"], registry=registry
         )
@@ -78,11 +81,13 @@ class Metrics:
         self._total_time = 0.0
         registry.register(_Pools(stats))
 
-    def ran(self, execution: Execution) -> None:
-        """A script came to an end."""
+    def ran(self, execution: Execution, key: str) -> None:
+        """A script came to an end.  @param key: the name of the API key, empty without keys."""
         outcome = execution.outcome
         image = self._label(execution.image)
         self._runs_of(image, outcome.status.value).inc()
+        if key:
+            self._runs_by_key.labels(key, outcome.status.value).inc()
         self._run_time_of(image).observe(outcome.execution_time)
         self._queue_time_of("yes" if execution.warm else "no").observe(execution.queue_time)
         self._by_status[outcome.status.value] += 1
@@ -203,15 +208,15 @@ class MeteredExecutor:
 
     def execute(self, job: Job) -> Deferred[Execution]:
         """As the executor does, counting what comes of it."""
-        return self._executor.execute(job).addCallbacks(self._ran, self._failed)
+        return self._executor.execute(job).addCallbacks(self._ran, self._failed, callbackArgs=(job.tenant.key,))
 
     def stats(self) -> ExecutorStats:
         """The executor's."""
         found: ExecutorStats = self._executor.stats()
         return found
 
-    def _ran(self, execution: Execution) -> Execution:
-        self._metrics.ran(execution)
+    def _ran(self, execution: Execution, key: str) -> Execution:
+        self._metrics.ran(execution, key)
         return execution
 
     def _failed(self, failure: Any) -> Any:

@@ -23,7 +23,7 @@ from twisted.python.logfile import LogFile
 
 from twisted_executor import keys, logs, metrics, web
 from twisted_executor.agent import agent_binary
-from twisted_executor.boundaries import ISandboxSource
+from twisted_executor.boundaries import IExecutor, ISandboxSource
 from twisted_executor.config import ConfigurationError, Settings, config_help, read
 from twisted_executor.confinement import Confinement
 from twisted_executor.engine.control import DockerEngine, Limits
@@ -34,6 +34,7 @@ from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.images import canonical
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
+from twisted_executor.quota import Quota, QuotaExecutor
 from twisted_executor.run import RunPolicy
 from twisted_executor.server import ServerService
 from twisted_executor.services import OrderedMultiService, Supervised, Threads, Watchdog, periodic
@@ -133,7 +134,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     )
     watch = EngineWatch(engine)
     health = Health(executor.stats, watch, lambda: source.concessions)
-    metered = metrics.MeteredExecutor(executor, meters)
+    metered = metrics.MeteredExecutor(_limited(executor, settings, reactor), meters)
     api = web.API(metered, health, meters, _web_rules(options), partial(secrets.token_hex, 8))
 
     if options.api_keys is not None:
@@ -242,6 +243,14 @@ def _pools(source: ISandboxSource, settings: Settings, reactor: Any) -> tuple[di
     sizes = {settings.base_image: settings.pool_size} | {p.image: p.size for p in settings.custom_pools}
     standing = {canonical(image): pool(image, Capacity(size, image)) for image, size in sizes.items()}
     return standing, pool("temporary", Capacity(settings.max_temporary, None), settings.temporary_idle_ttl)
+
+
+def _limited(executor: IExecutor, settings: Settings, reactor: Any) -> IExecutor:
+    """The executor behind the quota of each tenant, if there is one."""
+    if settings.tenant_max_running is None:
+        return executor
+    quota = Quota(settings.tenant_max_running, settings.tenant_max_waiting, settings.queue_timeout)
+    return cast(IExecutor, QuotaExecutor(executor, quota, reactor))
 
 
 def _endpoint(docker_host: str, reactor: Any) -> IStreamClientEndpoint:

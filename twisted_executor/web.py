@@ -35,6 +35,7 @@ STATUS: dict[type[ExecutorError], int] = {
     errors.RequestTooLarge: 413,
     errors.UnsupportedMediaType: 415,
     errors.ImageNotFound: 422,
+    errors.TooManyRequests: 429,
     errors.Unavailable: 503,
     ExecutorError: 500,
 }

@@ -16,7 +16,7 @@ ORDER = (
     # Pure: no reactor, nothing that waits.
     ("images", "values", "config", "frames", "wire", "verdict", "confinement", "planning", "keys", "schema", "gate"),
     # Services.
-    ("transports", "services", "waiting", "lease", "pool", "executor", "health", "hangup"),
+    ("transports", "services", "waiting", "lease", "pool", "executor", "quota", "health", "hangup"),
     # Edges.
     (
         "agent",

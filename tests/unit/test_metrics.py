@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from twisted_executor.boundaries import ExecutorStats, IExecutor, IMetrics, ISandboxSource, Job, Status
+from twisted_executor.boundaries import ExecutorStats, IExecutor, IMetrics, ISandboxSource, Job, Status, Tenant
 from twisted_executor.errors import ImageUnavailable, Overloaded, SandboxLost
 from twisted_executor.metrics import OTHER, MeteredExecutor, MeteredSource, Metrics
 from twisted_executor.testing import HELLO, MemoryExecutor, MemorySource, pool_stats
@@ -155,6 +155,15 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(samples[name, "python-scientific-executor", "ok"], 1)
         self.assertEqual(samples["script_executor_run_seconds_count", "alpine:latest"], 3)
         self.assertEqual(samples["script_executor_queue_seconds_count", "yes"], 4)
+
+    def test_runs_by_key(self) -> None:
+        """Runs are counted by the API key, whose names are the operator's; without keys not at all."""
+        self.run_job()
+        assert not [name for name, *_ in self.samples() if "by_key" in name]
+        for key, tenant in (("alice", "a"), ("alice", "b"), ("bob", "")):
+            self.successResultOf(self._finish(dataclasses.replace(JOB, tenant=Tenant(key, tenant)), HELLO))
+        assert self.samples()["script_executor_runs_by_key_total", "alice", "ok"] == 2
+        assert self.samples()["script_executor_runs_by_key_total", "bob", "ok"] == 1
 
     def test_labels_are_bounded(self) -> None:
         """Clients cannot make new labels: all images that nobody configured are one."""

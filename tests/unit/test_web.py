@@ -139,7 +139,7 @@ def _kinds(kind: type[ExecutorError]) -> Iterator[type[ExecutorError]]:
 def test_every_error_has_a_status() -> None:
     """Each kind of error is in the table, or its nearest general kind that is not "error" is; codes are unique."""
     kinds = list(_kinds(ExecutorError))
-    assert {status_of(kind("A sentence.")) for kind in kinds} == {400, 401, 403, 404, 405, 413, 415, 422, 500, 503}
+    assert {status_of(kind("A sentence.")) for kind in kinds} == {400, 401, 403, 404, 405, 413, 415, 422, 429, 500, 503}
     assert [kind for kind in kinds if status_of(kind("A sentence.")) == 500] == [ExecutorError]
     assert len({kind.code for kind in kinds}) == len(kinds)
     assert set(STATUS) <= set(kinds)
