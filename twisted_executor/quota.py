@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -60,13 +60,15 @@ class QuotaExecutor:
 
     async def _execute(self, job: Job) -> Execution:
         share = self._shares.setdefault(job.tenant, _Share())
+        arrived = self._clock.seconds()
         if share.running < self._quota.running:
             share.running += 1
         else:
             await self._turn(share)
         try:
+            waited = self._clock.seconds() - arrived
             execution: Execution = await self._executor.execute(job)
-            return execution
+            return replace(execution, queue_time=execution.queue_time + waited)
         finally:
             share.running -= 1
             self._admit(share)

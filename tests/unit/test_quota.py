@@ -67,6 +67,16 @@ def test_a_tenant_waits_for_itself(bench: Bench) -> None:
     assert bench.running() == [ALICE, BOB, ALICE]
 
 
+def test_time_in_the_line(bench: Bench) -> None:
+    """The time that a request has waited for its turn is part of its time in queues."""
+    came = [bench.execute()[1] for _ in range(3)]
+    bench.clock.advance(7.0)
+    for _ in came:
+        bench.inner.finish()
+    own = came[0][0].queue_time
+    assert came[2][0].queue_time == pytest.approx(own + 7.0)
+
+
 def test_too_many(bench: Bench) -> None:
     """One more than may wait is refused at once, with a sentence; the others are not touched."""
     came = [bench.execute()[1] for _ in range(5)]
