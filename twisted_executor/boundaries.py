@@ -299,6 +299,9 @@ class IPool(Interface):
     def check_room() -> None:
         """Raise what `take` would raise at once because of load, else nothing."""
 
+    def holds(image: str) -> bool:
+        """Whether a container of that image is there, busy or idle."""
+
     def stats() -> PoolStats:
         """Count the containers."""
 
@@ -316,8 +319,8 @@ class ILease(Interface):
 class IExecutor(Interface):
     """The use case: run a job in a sandbox."""
 
-    def check_room(image: str | None) -> None:
-        """Raise L{Draining} or L{Overloaded} if a request would be refused at once, else nothing."""
+    def check_room() -> None:
+        """Raise L{Draining} or L{Overloaded} if any request would be refused at once, else nothing."""
 
     def execute(job: Job) -> Deferred[Execution]:
         """Run the job; errbacks with an L{ExecutorError}.  Cancelling ends the run."""

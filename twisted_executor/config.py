@@ -112,7 +112,7 @@ class Variable:
 _V = Variable
 VARIABLES: Mapping[str, tuple[Variable, ...]] = {
     "Pools": (
-        _V("POOL_SIZE", "5", values.integer(0, 1000), "Containers kept warm for BASE_IMAGE."),
+        _V("POOL_SIZE", "5", values.integer(1, 1000), "Containers kept warm for BASE_IMAGE."),
         _V("BASE_IMAGE", "alpine:latest", values.image, "The image of a request that names none."),
         _V("CUSTOM_POOLS", "", parse_pools,
            "More warm pools: image=size,image=size. image:size is understood too, there the last part is the size: "
@@ -146,7 +146,7 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
     "Requests": (
         _V("MAX_REQUEST_BYTES", "4m", values.size(KIB, GIB), "The largest request."),
         _V("MAX_WAITING_BYTES", "64m", values.size(KIB, 1024 * GIB), "All requests together that wait or run."),
-        _V("QUEUE_SIZE", "100", values.integer(0, 1_000_000), "Requests that may wait for a container of one pool."),
+        _V("QUEUE_SIZE", "100", values.integer(1, 1_000_000), "Requests that may wait for a container of one pool."),
         _V("QUEUE_TIMEOUT", "30", values.duration(0, _DAY), "Seconds that a request may wait."),
         _V("TENANT_MAX_RUNNING", "", values.integer(1, 1_000_000),
            "Requests of one tenant that are served at once, others of it wait; empty: any number.", None),

@@ -6,11 +6,18 @@ Each error carries a sentence for the client.  The web edge alone knows the HTTP
 
 from __future__ import annotations
 
+from copy import copy
+from typing import Self
+
 
 class ExecutorError(Exception):
     """Something other than the script failed; `str()` of it is a sentence for the client."""
 
     code = "internal_error"
+
+    def again(self) -> Self:
+        """The same for another client: one that is raised keeps the frames of each time that it was raised."""
+        return copy(self).with_traceback(None)
 
 
 class InvalidRequest(ExecutorError):

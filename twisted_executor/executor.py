@@ -81,11 +81,24 @@ class Executor(Service):
         for execution in list(self._under_way):
             execution.cancel()
 
-    def check_room(self, image: str | None) -> None:
-        """Raise L{Draining} or L{Overloaded} if a request for that image would be refused at once."""
+    def check_room(self) -> None:
+        """Raise L{Draining}, or L{Overloaded} when no configured pool has room.
+
+        Which one a request is for stands in its body, which is not read when the server has so much to do.
+        """
+        self._check_draining()
+        full: Overloaded | None = None
+        for pool in self._pools.values():
+            try:
+                return pool.check_room()
+            except Overloaded as error:
+                full = full or error
+        if full is not None:
+            raise full
+
+    def _check_draining(self) -> None:
         if self._draining:
             raise Draining("The server is stopping; another may serve the request.", retry_after=5.0)
-        self._pool_of(image).check_room()
 
     def execute(self, job: Job) -> Deferred[Execution]:
         """Run the job."""
@@ -101,10 +114,11 @@ class Executor(Service):
 
     async def _execute(self, job: Job) -> Execution:
         image = job.image or self._default
-        self.check_room(job.image)
+        self._check_draining()
+        pool = self._pool_of(job.image)
+        pool.check_room()
         try:
-            pool = self._pool_of(job.image)
-            if pool is self._temporary:
+            if pool is self._temporary and not pool.holds(image):
                 await self._present(image)
             arrived = self._clock.seconds()
             lease: ILease = await pool.take(image, job.tenant)

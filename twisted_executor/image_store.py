@@ -86,7 +86,7 @@ class ImageStore:
         """Fires when the pull that all share has ended; one that stops waiting does not end it."""
         until, error = self._failed.get(reference, (0.0, None))
         if error is not None and self._clock.seconds() < until:
-            raise error
+            raise error.again()
         waiting = self._pulls.get(reference)
         first = waiting is None
         if waiting is None:

@@ -136,7 +136,10 @@ class Metrics:
 
     def as_text(self, accept: str) -> tuple[str, bytes]:
         """Prometheus or OpenMetrics text."""
-        encoder, kind = choose_encoder(accept)
+        try:
+            encoder, kind = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is none
+            encoder, kind = choose_encoder("text/plain")
         return kind, encoder(self._registry)
 
 
@@ -198,10 +201,10 @@ class MeteredExecutor:
         self._executor = executor
         self._metrics = metrics
 
-    def check_room(self, image: str | None) -> None:
+    def check_room(self) -> None:
         """As the executor does, counting a refusal."""
         try:
-            self._executor.check_room(image)
+            self._executor.check_room()
         except ExecutorError as error:
             self._metrics.refused(error.code)
             raise

@@ -116,7 +116,7 @@ class WarmPool(Service):
         if not self.running:
             return fail(Draining("The server is stopping.", retry_after=5.0))
         if self._failure is not None and self._dead():
-            return fail(self._failure)
+            return fail(self._failure.again())
         try:
             self.check_room()
         except Overloaded as full:
@@ -125,6 +125,10 @@ class WarmPool(Service):
         self._act()
         self._line.set_deadline(waiter)
         return waiter.lease
+
+    def holds(self, image: str) -> bool:
+        """Look for a container of that image."""
+        return any(slot.image == image for slot in (*self._idle, *self._busy))
 
     def stats(self) -> PoolStats:
         """Count."""
@@ -224,8 +228,8 @@ class WarmPool(Service):
         sandbox.lost.addCallback(self._lost, slot)
         if not self.running:
             self._retire(slot, "stopped")
-        elif self._surplus() > 0 and len(self._idle) > 1:
-            self._retire(max(self._idle, key=lambda slot: slot.wear(now)), "old")
+        elif self._surplus() > 0 and (old := [slot for slot in self._idle if slot.is_old(now)]):
+            self._retire(max(old, key=lambda slot: slot.wear(now)), "old")
         self._act()
 
     def _not_made(self, failure: Failure, creation: Deferred[Any], image: str) -> None:
@@ -238,10 +242,12 @@ class WarmPool(Service):
             error = Unavailable("The container could not be made; the server's log says why.")
         elif str(error) != str(self._failure):
             self.log.error("{pool} could not make a container: {reason}", pool=self.name, reason=str(error))
-        self._failure = self._line.reason = error
+        self._failure = error
         self._create_failures += 1
-        if self._capacity.standing is not None and self.running:
-            self._backoff.failed()
+        if self._capacity.standing is not None:
+            self._line.reason = error
+            if self.running:
+                self._backoff.failed()
         self._tell_waiting(image, error)
         self._act()
 
@@ -258,7 +264,7 @@ class WarmPool(Service):
         elif not self._dead():
             waiting = []
         for waiter in waiting:
-            self._line.refuse(waiter, error)
+            self._line.refuse(waiter, error.again())
 
     def _dead(self) -> bool:
         return self._capacity.standing is not None and not (self._idle or self._busy or self._creating)

@@ -45,9 +45,9 @@ class QuotaExecutor:
         self._clock = clock
         self._shares: dict[Tenant, _Share] = {}
 
-    def check_room(self, image: str | None) -> None:
+    def check_room(self) -> None:
         """The executor's; whose request it is is not known before its body."""
-        self._executor.check_room(image)
+        self._executor.check_room()
 
     def stats(self) -> ExecutorStats:
         """The executor's."""

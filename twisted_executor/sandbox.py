@@ -199,6 +199,9 @@ class Sandbox:
         self._state = State.WIPING
         if result.status in SPENT:
             self._unfit = result.status.value
+        elif result.oom_kills:
+            # A later run that is lost would be taken for one that ran out of memory: the engine's events say no run.
+            self._unfit = Status.OUT_OF_MEMORY.value
         self._set_deadline(WIPE_LIMIT, self._late, "The agent did not wipe in time.")
         self._finish(run, result)
 
@@ -295,7 +298,7 @@ class Sandbox:
             paused = "The container was paused from outside. " if fate is not None and fate.paused else ""
             self._finish(run, SandboxLost(f"The container was lost while the script ran. {paused}{reason}"))
             return
-        self._finish(run, unfinished(status, run.job, run.text(1), run.text(2), elapsed))
+        self._finish(run, unfinished(status, run.job, run.text(1), run.text(2), elapsed, self._policy.output))
 
     def destroy(self) -> Deferred[None]:
         """Kill and remove it.  Any number of times."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from threading import Thread, Timer
 from typing import Any, TypeVar
@@ -178,6 +179,14 @@ def shielded(deferred: Deferred[T]) -> Deferred[T]:
     return own
 
 
+async def uninterrupted(work: Coroutine[Deferred[Any], Any, Any]) -> None:
+    """Do it to its end, however often one is cancelled meanwhile; how it ended does not matter."""
+    end = ended(Deferred.fromCoroutine(work))
+    while not end.called:
+        with suppress(CancelledError):
+            await follow(end)
+
+
 async def cancelled(deferred: Deferred[Any] | None) -> None:
     """Cancel it and wait until it has ended; how it ended does not matter."""
     if deferred is not None:
@@ -222,6 +231,16 @@ class Threads(Service):
     def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
         """Run it in a thread of this pool; the answer comes back in the reactor's."""
         return deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
+
+    def begin(self, function: Callable[[], T]) -> tuple[Deferred[None], Deferred[T]]:
+        """The same, with a Deferred that fires when a thread has taken it up."""
+        begun: Deferred[None] = Deferred()
+
+        def work() -> T:
+            self._reactor.callFromThread(begun.callback, None)
+            return function()
+
+        return begun, self.call(work)
 
 
 class Watchdog(Service):

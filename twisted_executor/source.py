@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_executor.attach import attach
+from twisted_executor.attach import Attachment, attach
 from twisted_executor.boundaries import (
     ContainerSpec,
+    Created,
     EngineInfo,
     IEngine,
     IImageStore,
@@ -33,11 +34,12 @@ from twisted_executor.errors import (
 )
 from twisted_executor.run import RunPolicy
 from twisted_executor.sandbox import Sandbox
-from twisted_executor.services import ended, shielded
+from twisted_executor.services import ended, shielded, uninterrupted
 
 LABEL = "twisted-executor"  # on everything of ours; its value is "sandbox", "filler" or "agent"
 INSTANCE_LABEL = "twisted-executor.instance"
 MQUEUE = "/dev/mqueue"  # the engine mounts it for a private IPC namespace; the agent empties it
+ATTACH_LIMIT = 15.0  # seconds
 PARALLEL = 4  # creations at once; more only makes each of them slower
 ABANDONED = 600.0  # seconds after which a container that never started is removed, whoever made it
 
@@ -127,20 +129,24 @@ class EngineSource:
         creation = self._engine.create(ContainerSpec(name, image, volume, self._labels("sandbox"), tmpfs))
         try:
             created = await shielded(creation)
-            stream = await attach(self._endpoint, created.id, info.api_version, sandbox.received, sandbox.closed)
+            stream = await self._attached(created.id, info.api_version, sandbox)
             sandbox.attached(stream)
             await self._engine.start(created.id)
             hello = await sandbox.greeted
             conceded = policy.confinement.check(hello.facts, (*tmpfs, MQUEUE), created.warnings)
             sandbox.uids = uid_range(hello.facts)
         except BaseException:
-            # Also when it is cancelled: what is not there yet cannot be removed, so the call comes to its end first.
-            await ended(creation)
-            sandbox.greeted.addErrback(lambda _: None)
-            await sandbox.destroy()
+            await uninterrupted(_discard(creation, sandbox))
             raise
         self.concessions = tuple(conceded)
         return sandbox
+
+    async def _attached(self, container: str, api_version: str, sandbox: Sandbox) -> Attachment:
+        attaching = attach(self._endpoint, container, api_version, sandbox.received, sandbox.closed)
+        try:
+            return await Deferred.fromCoroutine(attaching).addTimeout(ATTACH_LIMIT, self._clock)
+        except TimeoutError:
+            raise EngineTimeout(f"The engine did not attach within {ATTACH_LIMIT:g} seconds.") from None
 
     def _labels(self, kind: str) -> Mapping[str, str]:
         return {LABEL: kind, INSTANCE_LABEL: self._policy.instance}
@@ -174,11 +180,18 @@ class EngineSource:
                 ours = container.labels.get(INSTANCE_LABEL) == self._policy.instance
                 forgotten = ours and container.name not in known | self._known
                 abandoned = container.state == "created" and now - container.created > ABANDONED
-                if (forgotten and "filler" not in container.labels.values()) or abandoned:
+                if (forgotten and container.labels.get(LABEL) != "filler") or abandoned:
                     self.log.warn("removing {name}, which should not be there", name=container.name)
                     await self._engine.remove(container.id)
         except EngineError as error:
             self.log.debug("no sweep: {error}", error=str(error))
+
+
+async def _discard(creation: Deferred[Created], sandbox: Sandbox) -> None:
+    """What is not there yet cannot be removed, so the call that makes it comes to its end first."""
+    await ended(creation)
+    sandbox.greeted.addErrback(lambda _: None)
+    await sandbox.destroy()
 
 
 def _explained(image: ImageInfo, error: EngineError) -> Unavailable:

@@ -173,7 +173,7 @@ class MemoryExecutor:
         self.cancelled: list[Job] = []
         self.figures = ExecutorStats((), 0, 0, draining=False)
 
-    def check_room(self, image: str | None) -> None:
+    def check_room(self) -> None:
         """Raise what a test wants."""
         if self.refuses is not None:
             raise self.refuses

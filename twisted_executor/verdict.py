@@ -38,10 +38,12 @@ def outcome(end: End, job: Job, stdout: bytes, stderr: bytes, output_end: int) -
     )
 
 
-def unfinished(status: Status, job: Job, stdout: bytes, stderr: bytes, elapsed: float) -> Outcome:
+def unfinished(status: Status, job: Job, stdout: bytes, stderr: bytes, elapsed: float, kept: int) -> Outcome:
     """The outcome of a run that the agent could not end: the container was killed, or its memory ran out.
 
     @param status: TIMEOUT or OUT_OF_MEMORY.  @param elapsed: seconds on the server's clock.
+
+    @param kept: bytes of a stream that are kept at most: with so many it was cut, and only the agent knew by how much.
     """
     return Outcome(
         status=status,
@@ -49,8 +51,8 @@ def unfinished(status: Status, job: Job, stdout: bytes, stderr: bytes, elapsed: 
         signal="SIGKILL",
         stdout=stdout,
         stderr=stderr,
-        stdout_bytes=len(stdout),
-        stderr_bytes=len(stderr),
+        stdout_bytes=len(stdout) + (len(stdout) >= kept),
+        stderr_bytes=len(stderr) + (len(stderr) >= kept),
         execution_time=elapsed,
         oom_kills=1 if status is Status.OUT_OF_MEMORY else 0,
         cpu_time=None,

@@ -74,7 +74,8 @@ class WaitingLine:
 
     def _expire(self, waiter: Waiter) -> None:
         sentence = f"No container became free within {self._timeout:g} seconds (QUEUE_TIMEOUT)."
-        self.refuse(waiter, self.reason or Overloaded(sentence, self._drain_time()))
+        error = self.reason or Overloaded(sentence, self._drain_time())
+        self.refuse(waiter, error.again())
 
     def _drain_time(self) -> float:
         """A guess in whole seconds, for Retry-After: a tenth of a second for each run before it."""

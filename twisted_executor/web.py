@@ -85,7 +85,7 @@ class API:
     def site(self, reactor: IReactorTime) -> GuardedSite:
         """What is to be served on a port."""
         rules = self._rules
-        gate = Gate(GateRules(rules.hosts, rules.keys, rules.body), lambda: self._executor.check_room(None))
+        gate = Gate(GateRules(rules.hosts, rules.keys, rules.body), self._executor.check_room)
         return GuardedSite(self.app.resource(), gate, rules.body, self._refused, reactor)
 
     # Routes

@@ -184,3 +184,19 @@ def test_oom_kills(root: Path, name: str, text: str) -> None:
         (box.files / counter).write_text(text.format(5))
         assert box.finish(number).end.oom_kills == 2
         assert box.run("true").end.oom_kills == 0
+
+
+def test_stream_that_stays_open(box: Agent) -> None:
+    """A run ends when nobody of it lives, though something still holds its streams, like a message in a socket."""
+    run = box.start("echo first; echo second >&2; exec sleep 9")
+    box.output(b"first\n")
+    held = [os.open(f"/proc/{box.others()[0]}/fd/{number}", os.O_WRONLY) for number in (1, 2)]
+    try:
+        box.send(wire.cancel_frame(run))
+        ended = box.finish(run)
+        assert (ended.end.cause, ended.end.stdout_bytes, ended.end.stderr_bytes) == (CANCELLED, 6, 7)
+        assert ended.wiped.clean
+        assert box.run("echo next").stdout == b"next\n"
+    finally:
+        for number in held:
+            os.close(number)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.harness import FIRST_UID, Agent
+from twisted_executor import schema
 from twisted_executor.wire import EXITED, STAGE_EXEC, STAGE_RUN, STAGE_SETUP
 
 
@@ -46,6 +47,12 @@ def test_many_args(box: Agent) -> None:
     """A megabyte of arguments fits."""
     args = tuple(b"%07d" % number for number in range(50_000))
     assert box.run('echo "$# $1 $50000"; shift 49999; echo $1', args=args).stdout.split()[-1] == b"0049999"
+
+
+def test_most_args(box: Agent) -> None:
+    """As many as a request may have, which are all empty then."""
+    args = (b"",) * (schema.MOST_STRINGS // schema.STRING_COST)
+    assert box.run('echo "$#"', args=args).stdout == f"{len(args)}\n".encode()
 
 
 def test_environment(root: Path) -> None:

@@ -56,7 +56,7 @@ make_volumes() {
     mkdir -p "$1/data" "$1/var/lib/cache dir"
     echo kept >"$1/data/file"
     changes+=(
-        --change 'VOLUME ["/data", "/var/lib/cache dir"]'
+        --change 'VOLUME ["/data/", "/var/lib/cache dir"]'
         --change 'ENTRYPOINT ["/bin/false"]'
         --change 'CMD ["nothing"]'
         --change 'USER 1234:1234'

@@ -73,7 +73,7 @@ def test_values() -> None:
 def test_all_problems_at_once() -> None:
     """Everything that is wrong is told in one go, each with its variable, its value and what would be right."""
     assert problems(POOL_SIZE="many", CPU_LIMIT="0", CUSTOM_POOLS="python:3.11", DOCKER_TLS_VERIFY="1") == (
-        'POOL_SIZE="many": It must be a whole number from 0 to 1000.',
+        'POOL_SIZE="many": It must be a whole number from 1 to 1000.',
         'CUSTOM_POOLS="python:3.11": "python:3.11" does not say how many containers to keep warm; '
         'write "python:3.11=2" for two.',
         'CPU_LIMIT="0": It must be a number from 0.01 to 1024, like 0.5.',

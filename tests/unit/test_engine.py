@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import tarfile
 from io import BytesIO
+from typing import Any
 
 import docker.errors
 import pytest
 import requests
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
-from twisted_executor.engine.calls import agent_tar, seconds
+from twisted_executor.engine.calls import CALL_LIMIT, agent_tar, seconds
+from twisted_executor.engine.control import THREAD_LIMIT, DockerEngine, Limits
 from twisted_executor.engine.translation import pull_failed, translated
 from twisted_executor.errors import (
     AgentMissing,
@@ -109,3 +113,32 @@ def test_tar() -> None:
             assert first.mode == 0o555
             names.append(first.name)
     assert names[0] != names[1]
+
+
+class BusyThreads:
+    """Threads that take up a call when the test says so, and never end it."""
+
+    def __init__(self) -> None:
+        self.begun: Deferred[None] = Deferred()
+
+    def begin(self, function: object) -> tuple[Deferred[None], Deferred[Any]]:
+        return self.begun, Deferred()
+
+
+def test_limit_counts_from_the_thread() -> None:
+    """A call's time limit does not run while it waits for a thread, and it does not wait for one for ever."""
+    for begins in (True, False):
+        clock, threads, came = Clock(), BusyThreads(), []
+        engine = DockerEngine("unix:///nowhere", Limits(1, 1.0, 1, 1), 30, clock, threads, threads, threads)  # type: ignore[arg-type]
+        engine.info().addErrback(lambda failure, came=came: came.append(failure.value))
+        clock.advance(CALL_LIMIT * 10)
+        assert not came
+        if begins:
+            threads.begun.callback(None)
+            clock.advance(CALL_LIMIT + 0.9)
+            assert not came
+            clock.advance(0.2)
+            assert "did not answer within 15 seconds" in str(came[0])
+        else:
+            clock.advance(THREAD_LIMIT)
+            assert "busy with others" in str(came[0])

@@ -112,6 +112,32 @@ class ExecutorTests(SynchronousTestCase):
             self.assertNoResult(self.execute(name))
         self.failureResultOf(self.execute("slow3"), Overloaded)
 
+    def test_room(self) -> None:
+        """Before a body is read a request is refused only when every configured pool is full."""
+        for image in (None, "py:3"):
+            self.executor.check_room()
+            for _ in range(4):
+                self.assertNoResult(self.execute(image))
+        self.assertRaises(Overloaded, self.executor.check_room)
+
+    def test_full_pool_beside_another(self) -> None:
+        """A full pool refuses its own requests, and no others."""
+        for _ in range(4):
+            self.execute()
+        self.failureResultOf(self.execute(), Overloaded)
+        self.assertNoResult(self.execute("py:3"))
+
+    def test_warm_temporary(self) -> None:
+        """For an image of which a container is there nobody is asked whether the image is."""
+        first = self.execute("slow")
+        self.store.waiting["slow"].callback(ImageInfo("slow", "id", "amd64", ()))
+        self.finish()
+        self.successResultOf(first)
+        del self.store.waiting["slow"]
+        second = self.execute("slow")
+        self.finish()
+        self.assertTrue(self.successResultOf(second).warm is not None)
+
     def test_cancel(self) -> None:
         """A client that leaves ends its run; the container serves on."""
         execution = self.execute()
@@ -134,7 +160,7 @@ class ExecutorTests(SynchronousTestCase):
         execution = self.execute()
         stopped = self.executor.stopService()
         self.failureResultOf(self.execute(), Draining)
-        self.assertRaises(Draining, self.executor.check_room, None)
+        self.assertRaises(Draining, self.executor.check_room)
         self.assertNoResult(stopped)
         self.finish()
         self.successResultOf(execution)

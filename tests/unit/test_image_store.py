@@ -181,3 +181,16 @@ def test_memory_of_failures_is_bounded() -> None:
         result(waiting)
         clock.advance(30)
     assert len(finder._failed) <= 2
+
+
+def test_each_gets_an_error_of_its_own() -> None:
+    """A failure that is remembered does not grow by the frames of each request that it is told."""
+    images = Images()
+    finder = store(images)
+    waiting = finder.resolve("x")
+    images.fail(permanent=True)
+    told = [waiting.result.value]  # type: ignore[attr-defined]
+    waiting.addErrback(lambda _: None)
+    told += [result(finder.resolve("x")) for _ in range(3)]
+    assert len({id(error) for error in told}) == 4
+    assert {str(error) for error in told} == {str(told[0])}

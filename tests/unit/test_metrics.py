@@ -199,9 +199,9 @@ class MetricsTests(SynchronousTestCase):
     def test_refusals(self) -> None:
         """What does not come to an outcome is counted by its code and is no execution."""
         self.executor.refuses = Overloaded("Too many wait.")
-        self.assertRaises(Overloaded, self.metered.check_room, None)
+        self.assertRaises(Overloaded, self.metered.check_room)
         self.executor.refuses = None
-        self.metered.check_room(None)
+        self.metered.check_room()
         lost = self.metered.execute(JOB)
         self.executor.fail(SandboxLost("It died."))
         self.failureResultOf(lost, SandboxLost)
@@ -233,7 +233,18 @@ class MetricsTests(SynchronousTestCase):
         self.assertAlmostEqual(samples["script_executor_create_seconds_sum",], 0.07)
 
 
-@pytest.mark.parametrize("accept", ["", "text/plain", "application/openmetrics-text", "garbage;;=,", "\xff"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "text/plain",
+        "application/openmetrics-text",
+        "garbage;;=,",
+        "\xff",
+        "text/plain;version=1.beta",
+        "application/openmetrics-text;version=x",
+    ],
+)
 def test_any_accept(accept: str) -> None:
     """Whatever is accepted, text comes back."""
     clock = Clock()

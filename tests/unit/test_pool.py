@@ -118,6 +118,42 @@ def test_unfit_is_replaced(clock: Clock, reason: str) -> None:
     assert pool.stats().retired == {reason: 1}
 
 
+def test_good_ones_stay_when_an_old_one_is_busy(clock: Clock) -> None:
+    """While an old container is busy its successor stands beside the pool, and no good one goes for it."""
+    source = MemorySource()
+    pool = make_pool(source, clock, size=2, max_uses=1)
+    taken = Taken(pool.take(IMAGE, A))
+    for _ in range(30):
+        clock.advance(1)
+    assert len(source.made) == 3
+    assert pool.stats().retired == {}
+    use(taken.lease)
+    assert pool.stats().retired == {"used_up": 1}
+    assert (len(source.made), pool.stats().idle) == (3, 2)
+
+
+def test_failure_of_another_image(clock: Clock) -> None:
+    """Where images differ, a request that waited in vain is not told why another's container could not be made."""
+    source = MemorySource(hold=True)
+    pool = make_pool(source, clock, size=1, standing=None)
+    first = Taken(pool.take("secret", A))
+    second = Taken(pool.take("other", B))
+    source.fail(ImageNotFound("There is no image secret."))
+    assert isinstance(first.error, ImageNotFound)
+    clock.advance(31)
+    assert isinstance(second.error, Overloaded)
+
+
+def test_each_gets_an_error_of_its_own(clock: Clock) -> None:
+    """An error that is told again and again does not grow by the frames of each time."""
+    source = MemorySource(hold=True)
+    pool = make_pool(source, clock, size=1)
+    source.fail(EngineUnavailable("No engine.", retry_after=7.0))
+    told = [Taken(pool.take(IMAGE, A)).error for _ in range(3)]
+    assert [(str(error), error.retry_after) for error in told] == [("No engine.", 7.0)] * 3
+    assert len({id(error) for error in told}) == 3
+
+
 def test_dead_idle_is_replaced(clock: Clock) -> None:
     """A container that dies while idle is replaced."""
     source = MemorySource()

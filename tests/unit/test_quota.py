@@ -52,7 +52,7 @@ def test_interface(bench: Bench) -> None:
     assert bench.executor.stats() is bench.inner.figures
     bench.inner.refuses = Overloaded("full")
     with pytest.raises(Overloaded):
-        bench.executor.check_room(None)
+        bench.executor.check_room()
 
 
 def test_a_tenant_waits_for_itself(bench: Bench) -> None:

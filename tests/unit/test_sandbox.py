@@ -169,6 +169,18 @@ class SandboxTests(SynchronousTestCase):
             self.sandbox.received(wire.Wiped(run, True, ""))
             self.assertEqual(self.successResultOf(settled), word)
 
+    def test_survived_out_of_memory(self) -> None:
+        """A run that lost a child for memory and went on ends well; the container serves no other.
+
+        The engine would tell of that event when a later run is lost, and cannot tell to which it belongs.
+        """
+        running, run = self.begin()
+        settled = self.sandbox.settled()
+        self.sandbox.received(self.end(run, oom_kills=1))
+        self.assertEqual(self.successResultOf(running).status.value, "ok")
+        self.sandbox.received(wire.Wiped(run, True, ""))
+        self.assertEqual(self.successResultOf(settled), "out_of_memory")
+
     def test_dirty(self) -> None:
         """What is not clean is not used again."""
         _, run = self.begin()

@@ -189,7 +189,7 @@ def test_long_interpreter() -> None:
 )
 def test_unfinished(status: Status, oom_kills: int, sentence: str) -> None:
     """A run whose container had to be killed has the output so far, and no numbers that nobody took."""
-    assert unfinished(status, JOB, b"out", b"error", 2.5) == Outcome(
+    assert unfinished(status, JOB, b"out", b"error", 2.5, 6) == Outcome(
         status=status,
         exit_code=137,
         signal="SIGKILL",
@@ -203,3 +203,9 @@ def test_unfinished(status: Status, oom_kills: int, sentence: str) -> None:
         memory_peak=None,
         error=sentence,
     )
+
+
+def test_unfinished_and_cut() -> None:
+    """With as much output as is kept it was cut, though nobody can say any more by how much."""
+    found = unfinished(Status.TIMEOUT, JOB, b"0123", b"012", 2.5, 4)
+    assert (found.stdout_bytes > len(found.stdout), found.stderr_bytes > len(found.stderr)) == (True, False)

@@ -136,11 +136,14 @@ static void keep_time(void)
     }
 }
 
-static int patience(void)
+/* Milliseconds until there is something to do for the time alone. */
+static int patience(bool room)
 {
     int64_t until = run.state == IDLE ? heard + SILENCE + SECOND : run.deadline;
-    if (run.state == LOADING || run.state == DRAINING)
+    if (run.state == LOADING)
         return -1;
+    if (run.state == DRAINING)
+        return room ? 0 : -1;
     if (holding() && held_until < until)
         until = held_until;
     int64_t left = until - now();
@@ -158,13 +161,14 @@ static void turn(int signals)
         {.fd = room ? run.child.err : -1, .events = POLLIN},
         {.fd = input_waits() ? run.child.in : -1, .events = POLLOUT},
     };
-    if (poll(ends, sizeof ends / sizeof *ends, patience()) < 0 && errno != EINTR)
+    if (poll(ends, sizeof ends / sizeof *ends, patience(room)) < 0 && errno != EINTR)
         fault("poll failed");
     if (ends[0].revents)
         listen_to_server();
-    if (ends[3].revents && run.child.out >= 0)
+    bool drain = run.state == DRAINING;
+    if ((ends[3].revents || drain) && run.child.out >= 0)
         pass_output(&run.child.out, 0);
-    if (ends[4].revents && run.child.err >= 0)
+    if ((ends[4].revents || drain) && run.child.err >= 0)
         pass_output(&run.child.err, 1);
     if (ends[5].revents && run.child.in >= 0)
         pass_input();

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define FIXED 44
-#define MOST_STRINGS 65536
+#define MOST_STRINGS 131072
 
 /* One string: a length, and bytes without a zero.  The length's place takes the zero of the string before it. */
 static char *string(unsigned char *payload, size_t size, size_t *at)

@@ -36,7 +36,8 @@ void pass_output(int *end, int stream)
     if (!into)
         return; /* the server is slow: the script waits */
     ssize_t got = read(*end, into, most);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+    /* When all are dead that could write, nothing more comes, though the kernel may hold the other end for a while. */
+    if (got < 0 && (errno == EINTR || (errno == EAGAIN && run.state != DRAINING)))
         return;
     if (got <= 0)
         return close_end(end);

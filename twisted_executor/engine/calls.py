@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import posixpath
 import tarfile
 import time
 from collections.abc import Mapping
@@ -69,7 +70,8 @@ def image(client: APIClient, reference: str) -> ImageInfo:
     """Look at an image."""
     found = client.inspect_image(reference)
     volumes = (found.get("Config") or {}).get("Volumes") or {}
-    return ImageInfo(reference, found["Id"], found["Architecture"], tuple(sorted(volumes)))
+    places = {posixpath.normpath(place) for place in volumes}
+    return ImageInfo(reference, found["Id"], found["Architecture"], tuple(sorted(places)))
 
 
 def fill_volume(client: APIClient, volume: str, image: str, name: str, labels: Mapping[str, str], agent: bytes) -> None:

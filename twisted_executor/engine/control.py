@@ -31,11 +31,12 @@ from twisted_executor.engine import calls
 from twisted_executor.engine.calls import AGENT_FOLDER, CALL_LIMIT
 from twisted_executor.engine.translation import pull_failed, translated
 from twisted_executor.errors import EngineTimeout
-from twisted_executor.services import Threads
+from twisted_executor.services import Threads, shielded
 
 T = TypeVar("T")
 
 SCRIPT_FOLDER = "/.script"
+THREAD_LIMIT = 600.0  # seconds that a call waits for a thread; its own limit counts from then
 INODES = 16384  # of each tmpfs: it bounds the time of a wipe
 TMPFS_OPTIONS = f"nr_inodes={INODES},nosuid,nodev,exec"
 
@@ -144,10 +145,14 @@ class DockerEngine:
                 raise translated(error, self._url) from error
 
         async def bounded() -> T:
+            begun, answer = threads.begin(blocking)
             try:
+                await shielded(begun).addTimeout(THREAD_LIMIT, self._clock)
                 # The client's own limit is for each read, so this one is later and is for the whole.
-                return await threads.call(blocking).addTimeout(limit + 1.0, self._clock)
+                return await answer.addTimeout(limit + 1.0, self._clock)
             except TimeoutError:
+                if not begun.called:
+                    raise EngineTimeout(f"The engine has been busy with others for {THREAD_LIMIT:g} seconds.") from None
                 raise EngineTimeout(f"The engine did not answer within {limit:g} seconds.") from None
 
         return Deferred.fromCoroutine(bounded())

@@ -1,0 +1,122 @@
+"""The source over an engine in memory, for what a real one does rarely."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from twisted_executor.boundaries import Created, EngineInfo, ImageInfo
+from twisted_executor.confinement import Confinement
+from twisted_executor.errors import EngineError, EngineUnavailable
+from twisted_executor.run import RunPolicy
+from twisted_executor.source import ATTACH_LIMIT, PARALLEL, EngineSource, SourcePolicy
+
+MIB = 1 << 20
+
+
+class Engine:
+    """One that does everything at once, but for removals, which end when the test says so.
+
+    @ivar start_error: what start fails with.
+    """
+
+    def __init__(self) -> None:
+        self.created: list[str] = []
+        self.removing: list[Deferred[None]] = []
+        self.start_error: Exception | None = None
+
+    def info(self) -> Deferred[EngineInfo]:
+        return succeed(EngineInfo("20", "1.41", "x86_64", "1", frozenset()))
+
+    def create(self, spec: Any) -> Deferred[Created]:
+        self.created.append(spec.name)
+        return succeed(Created(spec.name, ()))
+
+    def start(self, container: str) -> Deferred[None]:
+        return succeed(None) if self.start_error is None else fail(self.start_error)
+
+    def remove(self, container: str) -> Deferred[None]:
+        self.removing.append(Deferred())
+        return self.removing[-1]
+
+    def remove_all(self) -> None:
+        """End what is under way."""
+        for removal in self.removing:
+            if not removal.called:
+                removal.callback(None)
+
+
+class Endpoint:
+    """Connections that are made at once, with nobody at the other end."""
+
+    def __init__(self) -> None:
+        self.made: list[Protocol] = []
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        protocol = factory.buildProtocol(None)
+        protocol.makeConnection(StringTransport())
+        self.made.append(protocol)
+        return succeed(protocol)
+
+
+class Images:
+    """Any image is there."""
+
+    def resolve(self, reference: str) -> Deferred[ImageInfo]:
+        return succeed(ImageInfo(reference, "id", "x86_64", ()))
+
+
+class Bench:
+    """A source and what it is made of."""
+
+    def __init__(self) -> None:
+        self.clock, self.engine, self.endpoint = Clock(), Engine(), Endpoint()
+        confinement = Confinement(64 * MIB, 1.0, 10, frozenset())
+        policy = SourcePolicy("instance", ("img",), MIB, MIB, confinement, RunPolicy(MIB))
+        self.source = EngineSource(
+            self.engine, self.endpoint, Images(), lambda architecture: ("volume", b"agent"), policy, self.clock,
+            lambda below: 4,
+        )  # type: ignore[arg-type]  # fmt: skip
+
+    def create(self) -> list[Any]:
+        """Begin a creation; what came of it will be in the list."""
+        came: list[Any] = []
+        self.source.create("img").addBoth(lambda result: came.append(getattr(result, "value", result)))
+        return came
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_mute_engine(bench: Bench) -> None:
+    """An engine that accepts connections and says nothing keeps no creation, and lets in those that wait."""
+    first = [bench.create() for _ in range(PARALLEL)]
+    later = bench.create()
+    bench.clock.advance(ATTACH_LIMIT + 1)
+    bench.engine.remove_all()
+    assert all(isinstance(came[0], EngineUnavailable) for came in first)
+    assert len(bench.engine.created) == PARALLEL + 1
+    bench.clock.advance(ATTACH_LIMIT + 1)
+    bench.engine.remove_all()
+    assert "did not attach within 15 seconds" in str(later[0])
+
+
+def test_cancelled_while_it_cleans_up(bench: Bench) -> None:
+    """A creation that is given up has ended only when its container is gone, also when that is under way already."""
+    bench.engine.start_error = EngineError("It does not start.")
+    came: list[Any] = []
+    creation = bench.source.create("img")
+    creation.addBoth(came.append)
+    bench.endpoint.made[0].dataReceived(b"HTTP/1.1 101 UPGRADED\r\n\r\n")
+    assert len(bench.engine.removing) == 1
+    creation.cancel()
+    assert not came
+    bench.engine.remove_all()
+    assert len(came) == 1
