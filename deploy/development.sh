@@ -22,6 +22,7 @@ start() {
         fi
         port=${HOST_PORT:-8080}
     fi
+    has_space || die "the disk is full, $PWD can take no more; make room (df -h .), then run this again"
     step "Looking at this machine" look_at_machine
     [ ${#packages[@]} = 0 ] || step "Installing Debian's ${packages[*]}" install_packages "${packages[@]}"
     step "Installing into .venv" install_server
@@ -63,13 +64,13 @@ prepare() {
     local problem
     problem=$({ mkdir -p .run && : >>.run/lock; } 2>&1) ||
         die "$PWD/.run is not to be written (${problem##*: }); run this as its owner, or root"
-    has_space || die "the disk is full, $PWD can take no more; make room (df -h .), then run this again"
     exec 9>>.run/lock
     if ! flock -n 9; then
         echo "Another deploy.sh is at work here (process $(cat .run/lock)), or what it began goes on; waiting for it."
         flock -w 120 9 || die "it has not ended in 120 seconds; end it, then run this again"
     fi
-    echo $$ >.run/lock
+    # To stop no room is needed.
+    { echo $$ >.run/lock; } 2>/dev/null || true
     read_dotenv
     # This is where engines listen; said or not, one may be started there.
     [ "${DOCKER_HOST:-}" != unix:///var/run/docker.sock ] || unset DOCKER_HOST
@@ -136,13 +137,23 @@ start_server() {
     for binary in twisted_executor/agent/bin/agent-*; do
         echo "twisted-executor-agent-$(sha256sum "$binary" | cut -c1-16)"
     done >.run/volumes
-    said=$(.venv/bin/twistd --pidfile="$pidfile" --logfile="$log" script-executor --port "$port" 2>&1 9>&-) ||
+    said=$(daemon .venv/bin/twistd --pidfile="$pidfile" --logfile="$log" script-executor --port "$port" 2>&1) ||
         case $said$(tail -n 40 "$log" 2>/dev/null) in
             *"Address already in use"*) port_is_taken ;;
             *"Permission denied"*) die "the server may not start on port $port: $(tail -n 1 <<<"$said"); see $log" ;;
             *) die "the server does not start: $(tail -n 1 <<<"$said"); see $log" ;;
         esac
     step_result="process $(server_pid), log $log"
+}
+
+# Run a command that outlives us, and must not hold our lock or what our caller has open, such as a lock of its own.
+daemon() {
+    local fd
+    for fd in /proc/"$BASHPID"/fd/*; do
+        fd=${fd##*/}
+        [ "$fd" -le 2 ] || exec {fd}>&-
+    done
+    exec "$@"
 }
 
 # Ask the server. Arguments: its process, seconds to try, path, body and headers or nothing.

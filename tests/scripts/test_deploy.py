@@ -63,10 +63,14 @@ class Folder:
         command: list[str | Path] = [self.path / "deploy.sh", *arguments]
         if before:
             command = ["unshare", "--mount", "sh", "-ec", f'{before}\nexec "$@"', "sh", *command]
-        return subprocess.run(
-            command, env=self.environ(**environ), cwd=self.path if before else "/", capture_output=True, text=True,
-            timeout=170, check=False,
-        )  # fmt: skip
+        callers = os.open(self.path, os.O_RDONLY)
+        try:
+            return subprocess.run(
+                command, env=self.environ(**environ), cwd=self.path if before else "/", capture_output=True, text=True,
+                timeout=170, check=False, pass_fds=[callers],
+            )  # fmt: skip
+        finally:
+            os.close(callers)
 
     def start(self, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run it for development."""
@@ -229,6 +233,9 @@ def test_cycle(installed: Folder, left: Callable[[], list[str]]) -> None:
     assert f"Waiting until it is ready: http://127.0.0.1:{port}" in steps(done)
     assert curl(done)["stdout"].startswith("Hello World\n")  # type: ignore[attr-defined]
     pid = installed.pid
+    # Neither the script's lock nor what its caller has open lives on in the server.
+    files = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    assert files.isdisjoint({str(installed.path), str(installed.path / ".run/lock")})
     # Other settings are for another start.
     again = installed.start(HOST_PORT=str(free_port()))
     assert steps(again) == [
@@ -444,6 +451,7 @@ def test_full_disk(folder: Folder, name: str) -> None:
         before += "\nhead -c 3000000 /dev/zero 2>/dev/null >.run/x || true"
     done = folder.run("--env", "development", before=before, HOST_PORT=str(free_port()))
     assert "the disk is full" in sentence(done)
+    assert folder.run("--stop", before=before).returncode == 0
 
 
 def test_no_folder_for_logs(folder: Folder) -> None:
