@@ -69,7 +69,7 @@ def plan(
     used, else any of its own; of several the one that has rested longest.  For one that finds none a container is
     made; where there is no room for it, the idle container that has rested longest gives way.
 
-    @param waiting: the requests, oldest first.
+    @param waiting: the requests in the order in which they are served.
     @param creating: how many containers of each image are being made.
     """
     result: Plan[I, W] = Plan()

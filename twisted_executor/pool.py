@@ -187,7 +187,7 @@ class WarmPool(Service):
         creating = Counter(self._creating.values())
         decided = plan(self._idle, self._line, len(self._busy), creating, self._capacity, self._clock.seconds())
         for waiter, slot in decided.assign:
-            self._line.leave(waiter)
+            self._line.serve(waiter)
             self._lend(slot, waiter.tenant)
         if not self._backoff.waiting:
             for slot in decided.retire:

@@ -9,23 +9,27 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twisted_executor.boundaries import ILease, Tenant
 from twisted_executor.errors import ExecutorError, Overloaded
+from twisted_executor.turns import Turns, in_turns
 
 
 class Waiter:
     """One request that waits; `lease` fires with what it waits for."""
 
-    __slots__ = ("arrived", "image", "lease", "tenant", "timeout")
+    __slots__ = ("arrived", "image", "key_turn", "lease", "tenant", "tenant_turn", "timeout")
 
-    def __init__(self, image: str, tenant: Tenant, arrived: float, lease: Deferred[ILease]) -> None:
+    def __init__(
+        self, image: str, tenant: Tenant, turn: tuple[int, int], arrived: float, lease: Deferred[ILease]
+    ) -> None:
         self.image = image
         self.tenant = tenant
+        self.key_turn, self.tenant_turn = turn
         self.arrived = arrived
         self.lease = lease
         self.timeout: IDelayedCall | None = None
 
 
 class WaitingLine:
-    """Requests, oldest first.  A request whose Deferred is cancelled leaves by itself."""
+    """Requests, in the order in which they are served.  One whose Deferred is cancelled leaves by itself."""
 
     def __init__(self, clock: IReactorTime, size: int, timeout: float, servers: int) -> None:
         """@param timeout: seconds that one may wait.  @param servers: how many containers serve the line."""
@@ -33,11 +37,12 @@ class WaitingLine:
         self._size = size
         self._timeout = timeout
         self._servers = servers
-        self._waiters: list[Waiter] = []
+        self._waiters: list[Waiter] = []  # oldest first
+        self._turns = Turns()
         self.reason: ExecutorError | None = None  # what to say instead of "overloaded" to those who waited in vain
 
     def __iter__(self) -> Iterator[Waiter]:
-        return iter(self._waiters)
+        return iter(in_turns(self._waiters))
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -51,7 +56,8 @@ class WaitingLine:
 
     def join(self, image: str, tenant: Tenant) -> Waiter:
         """Stand at the end."""
-        waiter = Waiter(image, tenant, self._clock.seconds(), Deferred(lambda _: self.leave(waiter)))
+        turn = self._turns.draw(tenant)
+        waiter = Waiter(image, tenant, turn, self._clock.seconds(), Deferred(lambda _: self.leave(waiter)))
         self._waiters.append(waiter)
         return waiter
 
@@ -59,6 +65,11 @@ class WaitingLine:
         """Let it wait no longer than the timeout, if it still does: most leave as soon as they have joined."""
         if waiter in self._waiters:
             waiter.timeout = self._clock.callLater(self._timeout, self._expire, waiter)
+
+    def serve(self, waiter: Waiter) -> None:
+        """Its turn has come: it leaves, and the lease is the pool's to give."""
+        self._turns.serve(waiter, self._waiters)
+        self.leave(waiter)
 
     def leave(self, waiter: Waiter) -> None:
         """No longer wait; harmless when it does not."""

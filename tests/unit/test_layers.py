@@ -14,7 +14,8 @@ ORDER = (
     # The vocabulary.
     ("errors", "boundaries"),
     # Pure: no reactor, nothing that waits.
-    ("images", "values", "config", "frames", "wire", "verdict", "confinement", "planning", "keys", "schema", "gate"),
+    ("images", "values", "config", "frames", "wire", "verdict", "confinement", "turns", "planning", "keys"),
+    ("schema", "gate"),
     # Services.
     ("transports", "services", "waiting", "lease", "pool", "executor", "quota", "health", "hangup"),
     # Edges.
@@ -38,7 +39,7 @@ ORDER = (
     ("testing",),
 )
 RANK = {module: rank for rank, module in enumerate(module for layer in ORDER for module in layer)}
-PURE = {module for layer in ORDER[:2] for module in layer}
+PURE = {module for layer in ORDER[:3] for module in layer}
 
 # Each library is known to one module, which also translates its exceptions.
 OWNERS = {

@@ -278,6 +278,20 @@ def test_dead_pool_answers_at_once(clock: Clock) -> None:
     assert isinstance(Taken(pool.take(IMAGE, A)).error, EngineUnavailable)
 
 
+def test_tenants_take_turns(clock: Clock) -> None:
+    """A tenant with one request is not served after all of another that came first with many."""
+    source = MemorySource()
+    pool = make_pool(source, clock, size=1, queue_size=9)
+    first = Taken(pool.take(IMAGE, A))
+    many, one = [Taken(pool.take(IMAGE, A)) for _ in range(5)], Taken(pool.take(IMAGE, B))
+    clock.advance(1)
+    use(first.lease)
+    use(many[0].lease)
+    assert one.lease is not None
+    use(one.lease)
+    assert [taken.waiting for taken in many] == [False, False, True, True, True]
+
+
 def test_temporary(clock: Clock) -> None:
     """Without a standing image containers are made on demand, kept for a while, and bounded in all."""
     source = MemorySource()
