@@ -25,7 +25,10 @@ wrong = 0
 threads = {}
 function setup(thread) table.insert(threads, thread) end
 function response(status, headers, body)
-  if status ~= 200 or not body:find('"success":true', 1, true) then wrong = wrong + 1 end
+  if status ~= 200 or not body:find('"success":true', 1, true) then
+    wrong = wrong + 1
+    print("WRONG", status, body)
+  end
 end
 function done(summary, latency)
   local all = 0
@@ -45,14 +48,14 @@ def wrk(port: int, connections: int, script: str = ECHO) -> Callable[[float], Ma
         with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
             file.write(_WRK % {"body": body})
             file.flush()
-            command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", file.name]
+            command = ["wrk", "-t1", "--timeout=60s", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", file.name]
             done = subprocess.run(
                 [*command, f"http://127.0.0.1:{port}/execute"], capture_output=True, text=True, check=True
             )
         found = re.search(r"FIGURES (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
         assert found, done.stdout + done.stderr
         requests, duration, middle, p99, wrong = map(int, found.groups())
-        assert not wrong, f"{wrong} answers are wrong"
+        assert not wrong, f"{wrong} answers are wrong: {done.stdout}"
         return {MEDIAN: middle / 1e3, P99: p99 / 1e3, RATE: requests / duration * 1e6}
 
     return measure

@@ -84,7 +84,8 @@ def whole_containers(container: str, parallel: int) -> Callable[[float], Mapping
     client = docker.APIClient(version="auto")
     found = client.inspect_container(container)
     client.close()
-    config: dict[str, Any] = found["Config"] | {"HostConfig": found["HostConfig"] | {"AutoRemove": False}}
+    # Without its labels: a server removes what it finds under its own and does not know.
+    config: dict[str, Any] = found["Config"] | {"Labels": {}, "HostConfig": found["HostConfig"] | {"AutoRemove": False}}
 
     def once(client: docker.APIClient, number: int) -> None:
         made = client.create_container_from_config(config)["Id"]
