@@ -21,7 +21,19 @@ enum { EXITED, TIMED_OUT, OUTPUT_LIMIT, CANCELLED };
 enum { STAGE_RUN, STAGE_EXEC, STAGE_SETUP };
 
 /* A build for tests and benchmarks can leave some of these out, -DSWITCHED_OFF=WIPE+CHECK, to show what they do or cost. */
-enum { FILTER = 1, WIPE = 2, CHECK = 4 };
+enum {
+    FILTER = 1,          /* our seccomp filter */
+    WIPE = 2,            /* what a run left in writable places is removed */
+    CHECK = 4,           /* what is left all the same, files and processes, makes the container dirty */
+    END_ALL = 8,         /* all processes of a run are killed and reaped */
+    FRESH_UID = 16,      /* each run has a uid of its own */
+    UNPRIVILEGED = 32,   /* it has that uid, and no capability */
+    OWN_ENV = 64,        /* its variables are not the agent's */
+    OWN_PIPES = 128,     /* its streams are not the agent's */
+    SETTLED = 256,       /* umask, folder, priority, session and signals are set for each run */
+    HIDDEN = 512,        /* the agent is not dumpable: only the kernel's root sees its memory and files */
+    COUNTED = 1024,      /* kills for memory are those of the run, not of the container */
+};
 #ifndef SWITCHED_OFF
 #define SWITCHED_OFF 0
 #endif

@@ -46,8 +46,9 @@ void end_run(int cause)
 {
     run.cause = cause;
     run.state = DRAINING;
-    kill(-1, SIGKILL);
-    reap(0); /* until there is no child: all processes here are ours, or become so */
+    if (ON(END_ALL))
+        kill(-1, SIGKILL);
+    reap(ON(END_ALL) ? 0 : WNOHANG); /* until there is no child: all processes here are ours, or become so */
     close_end(&run.child.in);
 }
 

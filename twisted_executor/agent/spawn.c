@@ -124,15 +124,15 @@ static bool prepare(struct command *command, const struct start *start)
     command->path = direct ? SCRIPT : "/bin/sh";
     command->args = direct ? argument_list(SCRIPT, NULL, start->args) : argument_list("sh", SCRIPT, start->args);
     command->env = environment(start->env);
+    for (char **name = start->env; !ON(OWN_ENV) && *name; name++)
+        putenv(strdup(*name)); /* what a program does that is careless */
     return command->args && command->env;
 }
 
-/* Returns the errno of what could not be set up, or of exec. */
-static int confined_exec(const struct command *command, uint32_t uid, int *stage)
+/* Nothing that a script begins with is what the agent happens to have. */
+static int settle(void)
 {
-    int error;
     sigset_t none;
-    *stage = STAGE_SETUP;
     setsid();
     umask(022);
     sigemptyset(&none);
@@ -140,7 +140,17 @@ static int confined_exec(const struct command *command, uint32_t uid, int *stage
         return errno;
     if (setpriority(PRIO_PROCESS, 0, 19) || chdir("/tmp"))
         return errno;
-    if ((error = first_to_go()) || (error = become(uid)))
+    return first_to_go();
+}
+
+/* Returns the errno of what could not be set up, or of exec. */
+static int confined_exec(const struct command *command, uint32_t uid, int *stage)
+{
+    int error;
+    *stage = STAGE_SETUP;
+    if (ON(SETTLED) && (error = settle()))
+        return error;
+    if (ON(UNPRIVILEGED) && (error = become(uid)))
         return error;
     *stage = STAGE_EXEC;
     execve(command->path, command->args, command->env);
@@ -151,7 +161,7 @@ static _Noreturn void run_child(const struct command *command, uint32_t uid, int
 {
     uint32_t told[2];
     int stage;
-    if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
+    if (ON(OWN_PIPES) && (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0))
         _exit(127);
     told[1] = confined_exec(command, uid, &stage);
     told[0] = stage;
@@ -190,7 +200,7 @@ bool spawn(const struct start *start, struct child *child)
     child->pid = vfork(); /* it borrows our memory until its exec: no page is copied */
     if (child->pid == 0)
         run_child(&command, start->uid, in[0], out[1], err[1], failure[1]);
-    prctl(PR_SET_DUMPABLE, 0); /* its setuid sets ours to fs.suid_dumpable (kernel/cred.c, commit_creds) */
+    prctl(PR_SET_DUMPABLE, !ON(HIDDEN)); /* its setuid sets ours to fs.suid_dumpable (kernel/cred.c, commit_creds) */
     close(in[0]);
     close(out[1]);
     close(err[1]);

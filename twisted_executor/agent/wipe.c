@@ -93,7 +93,7 @@ static bool empty_mounts(uint32_t uid)
     }
     if (seteuid(0))
         fault("the agent cannot become root again");
-    prctl(PR_SET_DUMPABLE, 0); /* seteuid sets it to fs.suid_dumpable (kernel/cred.c, commit_creds) */
+    prctl(PR_SET_DUMPABLE, !ON(HIDDEN)); /* seteuid sets it to fs.suid_dumpable (kernel/cred.c, commit_creds) */
     return emptied;
 }
 
@@ -148,5 +148,5 @@ const char *wipe(uint32_t uid)
         snprintf(why, sizeof why, "%.200s is not empty", full);
         return why;
     }
-    return kill(-1, 0) && errno == ESRCH ? NULL : "a process is left";
+    return !ON(CHECK) || (kill(-1, 0) && errno == ESRCH) ? NULL : "a process is left";
 }
