@@ -48,9 +48,9 @@ def wrk(port: int, connections: int, script: str = ECHO) -> Callable[[float], Ma
         with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
             file.write(_WRK % {"body": body})
             file.flush()
-            command = ["wrk", "-t1", "--timeout=60s", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", file.name]
+            options = ["-t1", "--timeout=60s", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", file.name]
             done = subprocess.run(
-                [*command, f"http://127.0.0.1:{port}/execute"], capture_output=True, text=True, check=True
+                ["wrk", *options, f"http://127.0.0.1:{port}/execute"], capture_output=True, text=True, check=True
             )
         found = re.search(r"FIGURES (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
         assert found, done.stdout + done.stderr

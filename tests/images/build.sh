@@ -68,10 +68,20 @@ make_volumes() {
 
 # Debian with Python: glibc, coreutils and a real /bin/sh.
 make_python() {
+    debian_root "$1" python3
+}
+
+# What ordinary programs are made of; large, so only made when it is asked for.
+make_tools() {
+    debian_root "$1" python3,nodejs,gcc,libc6-dev,strace,default-jdk-headless,golang-go
+}
+
+# Arguments: the folder, packages.
+debian_root() {
     local mirror
     # shellcheck disable=SC2016
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $(codename)" | head -n 1)
-    debootstrap --variant=minbase --include=python3 "$(codename)" "$1" ${mirror:+"$mirror"} >"$work/log" 2>&1 ||
+    debootstrap --variant=minbase --include="$2" "$(codename)" "$1" ${mirror:+"$mirror"} >"$work/log" 2>&1 ||
         { tail -n 20 "$work/log" "$1/debootstrap/debootstrap.log" >&2; return 1; }
     rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/usr/share/{doc,locale,man}/* "$1"/var/log/*
 }
