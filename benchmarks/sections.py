@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import docker
 
 from benchmarks import load, peers
 from benchmarks.figures import MEDIAN, P99, RATE, Report, in_turn, spread
 from benchmarks.stages import stages
-from build_backend import agent_build
 from tests.engine.server_process import BUSYBOX, ServerProcess, wait_until
+from tests.engine.weakened import built
 
 OTHER_IMAGE = "script-executor-test:noshell"  # small, and without a pool
 POOL = 4
@@ -36,9 +35,9 @@ class Plan:
 
 
 @contextmanager
-def server(size: int = POOL, agents: Path | None = None, **environ: str) -> Iterator[ServerProcess]:
+def server(size: int = POOL, changes: Mapping[str, Any] | None = None, **environ: str) -> Iterator[ServerProcess]:
     """A server of its own with the default limits, its pool full."""
-    running = ServerProcess(agents=agents, BASE_IMAGE=BUSYBOX, POOL_SIZE=str(size), **environ)
+    running = ServerProcess(changes=changes, BASE_IMAGE=BUSYBOX, POOL_SIZE=str(size), **environ)
     try:
         running.ready(180)
         running.full(seconds=180)
@@ -185,7 +184,7 @@ def protections(report: Report, plan: Plan) -> None:
         for name, parts in VARIANTS.items():
             place = Path(folder) / (parts or "ALL")
             volumes.append(built(place, parts))
-            one = stack.enter_context(server(1, agents=place))
+            one = stack.enter_context(server(1, {"agents": str(place)}))
             contenders[name] = load.wrk(one.port, 1)
             if name in (ALL, NONE):
                 contenders[f"{name}, a file is left"] = load.wrk(one.port, 1, "echo hi >/tmp/$$; echo hi")
@@ -195,14 +194,6 @@ def protections(report: Report, plan: Plan) -> None:
     for left in ("", ", a file is left"):
         cost = 1 - rates[ALL + left][RATE] / rates[NONE + left][RATE]
         report.claim(f"wipe, check and filter{left}: share of the runs per second", 100 * cost, 25, unit="%")
-
-
-def built(folder: Path, switched_off: str) -> str:
-    """Build an agent without these protections; the name of the volume in which a server puts it."""
-    target = folder / "bin" / f"agent-{os.uname().machine}"
-    target.parent.mkdir(parents=True)
-    agent_build.compile(os.uname().machine, target, *([f"-DSWITCHED_OFF={switched_off}"] if switched_off else []))
-    return f"twisted-executor-agent-{sha256(target.read_bytes()).hexdigest()[:16]}"
 
 
 def sizes(report: Report, plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ from twisted_executor.errors import EngineUnavailable
 
 # SETGID, SETUID and KILL, as bits 6, 7 and 5 of capabilities(7).
 AGENT_CAPABILITIES = (1 << 5) | (1 << 6) | (1 << 7)
+# Engines before 20.10.14 made them inheritable as well (CVE-2022-24769); a script gets none either way.
+CAPABILITIES = dict.fromkeys(("effective", "permitted", "bounding"), (AGENT_CAPABILITIES,)) | {
+    "inheritable": (0, AGENT_CAPABILITIES),
+    "ambient": (0,),
+}
 
 # Above the uids that distributions, subuid(5) ranges and systemd's containers (to 0x6FFFFFFF) use.
 WIDE_RANGE = (0x70000000, 0x7FFFFFFE)
@@ -54,24 +60,27 @@ class Confinement:
 
     def _limits(self, facts: Mapping[str, str]) -> dict[str, str | None]:
         quota, period = _number(facts, "cpu_quota"), _number(facts, "cpu_period")
-        cpu = quota / period if quota is not None and period else None
+        cpu = None if quota is None or period is None else quota / period
         return {
             "memory": _above("the memory limit", _number(facts, "memory_limit"), self.memory),
             "swap": _above("the limit of memory and swap", _number(facts, "memory_swap_limit"), self.memory),
-            "cpu": _above("the CPU limit", cpu, self.cpu * 1.01),  # the engine rounds the quota
+            "cpu": _above("the CPU limit", cpu, self.cpu, 0.01),
             "pids": _above("the limit of processes", _number(facts, "pids_limit"), self.pids),
         }
 
 
 def _number(facts: Mapping[str, str], name: str) -> float | None:
+    """Infinity where there is no limit, None where it cannot be seen."""
     text = facts.get(name, "")
-    return float(text) if text.isdigit() else None
+    return math.inf if text == "max" else float(text) if text.isdigit() and int(text) else None
 
 
-def _above(what: str, found: float | None, most: float) -> str | None:
-    if found is None:
-        return f"{what} cannot be seen in the container, {most:g} was asked for"
-    return f"{what} is {found:g} in the container, {most:g} was asked for" if found > most else None
+def _above(what: str, found: float | None, most: float, tolerance: float = 0.0) -> str | None:
+    """@param tolerance: a share of `most`, as the engine rounds some of what it is given."""
+    if found is not None and found <= most * (1 + tolerance):
+        return None
+    seen = "cannot be seen" if found is None else "does not exist" if found == math.inf else f"is {found:.12g}"
+    return f"{what} {seen} in the container, {most:.12g} was asked for"
 
 
 def _broken_walls(facts: Mapping[str, str], writable: Iterable[str]) -> list[str]:
@@ -82,10 +91,12 @@ def _broken_walls(facts: Mapping[str, str], writable: Iterable[str]) -> list[str
         "the root file system is writable": facts.get("read_only_root") == "1",
         "there is a network interface beside lo": set(_list(facts.get("interfaces", "lo"))) <= {"lo"},
         f"these places are writable: {', '.join(sorted(extra))}": not extra,
+        f"these places allow devices or set-user-id programs: {facts.get('loose')}": facts.get("loose") == "",
+        f"these are neither hidden nor read-only: {facts.get('exposed')}": facts.get("exposed") == "",
     }
-    for kind in ("effective", "permitted", "bounding"):
+    for kind, allowed in CAPABILITIES.items():
         found = facts.get(f"caps_{kind}", "")
-        walls[f"the {kind} capabilities are {found}"] = found != "" and int(found, 16) == AGENT_CAPABILITIES
+        walls[f"the {kind} capabilities are {found}"] = found != "" and int(found, 16) in allowed
     return [what for what, holds in walls.items() if not holds]
 
 

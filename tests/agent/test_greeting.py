@@ -49,7 +49,9 @@ def facts(root: Path, *command: str, setup: str = "") -> dict[str, str]:
 
 def test_facts(root: Path) -> None:
     """Without a control group the limits are left out; the rest is as it is."""
-    assert facts(root) == {
+    found = facts(root)
+    del found["exposed"]  # these containers have the machine's own /proc
+    assert found == {
         "uid_map": "0 0 4294967295",
         "gid_map": "0 0 4294967295",
         "caps_effective": "00000000000000e0",
@@ -62,6 +64,7 @@ def test_facts(root: Path) -> None:
         "interfaces": "lo",
         "read_only_root": "1",
         "writable": "/dev/shm,/tmp",
+        "loose": "",
     }
 
 
@@ -100,6 +103,21 @@ def test_limits(root: Path, files: dict[str, str], limits: dict[str, str]) -> No
     """Limits are told alike for both versions of control groups."""
     told = facts(root, setup=control_group(files))
     assert {name: told[name] for name in LIMITS if name in told} == limits
+
+
+def test_loose_places(root: Path) -> None:
+    """A writable place that allows devices or set-user-id programs is told."""
+    assert facts(root, setup="mount -o remount,suid tmp; mount -o remount,dev dev/shm")["loose"] == "/dev/shm,/tmp"
+
+
+def test_exposed(root: Path) -> None:
+    """What engines hide or make read-only is told where it is neither."""
+    hide = "mount --bind dev/null proc/keys; mount --bind dev/null proc/timer_list"
+    protect = "mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys"
+    bare = facts(root)["exposed"].split(",")
+    covered = facts(root, setup=f"{hide}; {protect}")["exposed"].split(",")
+    assert {"/proc/keys", "/proc/timer_list", "/proc/sys/kernel/core_pattern"} <= set(bare)
+    assert set(bare) - set(covered) == {"/proc/keys", "/proc/timer_list", "/proc/sys/kernel/core_pattern"}
 
 
 def test_read_only_root(root: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+PROJECT = Path(__file__).parents[2]
 BUSYBOX = "script-executor-test:busybox"
 
 
@@ -59,19 +60,19 @@ class Answer:
 class ServerProcess:
     """`twistd script-executor` with these variables, on a free port of loopback."""
 
-    def __init__(self, *, agents: Path | None = None, **environ: str) -> None:
-        """@param agents: a folder with others than the installed ones."""
+    def __init__(self, *, changes: Mapping[str, Any] | None = None, **environ: str) -> None:
+        """@param changes: what is left out or replaced; see weakened.py."""
         self.port = free_port()
         defaults = {"BASE_IMAGE": BUSYBOX, "POOL_SIZE": "2", "PATH": os.environ["PATH"]}
         # A file, not a pipe: a server that logs much must not block on a test that does not read.
         log, self._log = tempfile.mkstemp(prefix="server-", suffix=".log")
-        twistd = [Path(sys.executable).parent / "twistd"]
-        if agents is not None:
-            twistd = [Path(sys.executable), Path(__file__).with_name("with_agents.py"), agents]
+        twistd = [str(Path(sys.executable).parent / "twistd")]
+        if changes is not None:
+            twistd = [sys.executable, "-m", "tests.engine.weakened", json.dumps(changes)]
         self.process = subprocess.Popen(
             [*twistd, "-n", "--pidfile=", "script-executor", "--port", str(self.port)],
             env=defaults | environ,
-            cwd="/",
+            cwd="/" if changes is None else PROJECT,
             stdout=log,
             stderr=subprocess.STDOUT,
         )

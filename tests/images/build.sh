@@ -3,13 +3,14 @@
 #
 #   tests/images/build.sh [name ...]     all of them without a name
 #
-# An image that the engine has already, made by the same version of this script, is left alone. REPOSITORY gives them
+# An image that the engine has already, made by the same version of this script and its programs, is left alone. REPOSITORY gives them
 # another name than script-executor-test.
 set -euo pipefail
 
 repository=${REPOSITORY:-script-executor-test}
 label=script-executor-test.version
-version=$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-16)
+here=$(dirname "${BASH_SOURCE[0]}")
+version=$(cat "${BASH_SOURCE[0]}" "$here"/../security/*.c | sha256sum | cut -c1-16)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -66,6 +67,18 @@ make_volumes() {
     )
 }
 
+# The programs of the security tests, one of them also with the set-user-id bit, and a writable place of the image's.
+make_attacks() {
+    local source kernel=(-idirafter /usr/include -idirafter "/usr/include/$(uname -m)-linux-gnu")
+    busybox_root "$1"
+    for source in "$here"/../security/*.c; do
+        musl-gcc -std=gnu11 -static -Os -Wall -Wextra -Werror "${kernel[@]}" -o "$1/bin/$(basename "$source" .c)" "$source"
+    done
+    cp "$1/bin/attempt" "$1/bin/attempt-as-root"
+    chmod 4755 "$1/bin/attempt-as-root"
+    changes+=(--change 'VOLUME ["/data"]')
+}
+
 # Debian with Python: glibc, coreutils and a real /bin/sh.
 make_python() {
     debian_root "$1" python3
@@ -105,7 +118,7 @@ build() {
     rm -rf "${work:?}/$name"
 }
 
-[ $# -gt 0 ] || set -- busybox noshell fake-agent volumes python
+[ $# -gt 0 ] || set -- busybox noshell fake-agent volumes attacks python
 for name in "$@"; do
     build "$name"
 done

@@ -14,6 +14,8 @@ GOOD = {
     "caps_effective": "00000000000000e0",
     "caps_permitted": "00000000000000e0",
     "caps_bounding": "00000000000000e0",
+    "caps_inheritable": "0000000000000000",
+    "caps_ambient": "0000000000000000",
     "no_new_privs": "1",
     "seccomp": "2",
     "memory_limit": str(256 * MIB),
@@ -24,6 +26,8 @@ GOOD = {
     "read_only_root": "1",
     "interfaces": "lo",
     "writable": "/tmp,/dev/shm",
+    "loose": "",
+    "exposed": "",
 }
 WRITABLE = ("/tmp", "/dev/shm")
 
@@ -52,6 +56,10 @@ def test_odd_names() -> None:
         ({"caps_effective": "00000000a80425fb"}, "effective capabilities"),
         ({"caps_permitted": ""}, "permitted capabilities"),
         ({"caps_bounding": "000001ffffffffff"}, "bounding capabilities"),
+        ({"caps_inheritable": "00000000a80425fb"}, "inheritable capabilities"),
+        ({"caps_ambient": "00000000000000e0"}, "ambient capabilities"),
+        ({"loose": "/tmp"}, "devices or set-user-id programs: /tmp"),
+        ({"exposed": "/proc/keys,/proc/sysrq-trigger"}, "neither hidden nor read-only: /proc/keys"),
         ({"no_new_privs": "0"}, "no-new-privileges"),
         ({"seccomp": "0"}, "seccomp"),
         ({"read_only_root": "0"}, "root file system"),

@@ -28,11 +28,9 @@ enum {
     END_ALL = 8,         /* all processes of a run are killed and reaped */
     FRESH_UID = 16,      /* each run has a uid of its own */
     UNPRIVILEGED = 32,   /* it has that uid, and no capability */
-    OWN_ENV = 64,        /* its variables are not the agent's */
-    OWN_PIPES = 128,     /* its streams are not the agent's */
-    SETTLED = 256,       /* umask, folder, priority, session and signals are set for each run */
-    HIDDEN = 512,        /* the agent is not dumpable: only the kernel's root sees its memory and files */
-    COUNTED = 1024,      /* kills for memory are those of the run, not of the container */
+    OWN_PIPES = 64,      /* its streams are not the agent's */
+    SETTLED = 128,       /* umask, folder, priority, session and signals are set for each run */
+    HIDDEN = 256,        /* the agent is not dumpable: only the kernel's root sees its memory and files */
 };
 #ifndef SWITCHED_OFF
 #define SWITCHED_OFF 0

@@ -155,7 +155,20 @@ static void unescape(char *to, const char *from, size_t most)
     to[at] = 0;
 }
 
-static void see_mount(const char *escaped, const char *options, char *writable, size_t most)
+/* To a list with commas between; one in a name is escaped, as the kernel escapes others. */
+static void append(char *list, size_t most, const char *name)
+{
+    size_t at = strlen(list);
+    snprintf(list + at, most - at, "%s", at ? "," : "");
+    for (; *name && strlen(list) + 5 < most; name++) {
+        at = strlen(list);
+        snprintf(list + at, most - at, *name == ',' ? "\\054" : "%c", *name);
+    }
+}
+
+static char writable[8192], loose[8192];
+
+static void see_mount(const char *escaped, const char *options)
 {
     struct stat found;
     char path[MOST_PATH];
@@ -171,17 +184,14 @@ static void see_mount(const char *escaped, const char *options, char *writable, 
     if (mount_count == MOST_MOUNTS)
         fault("more writable mounts than can be wiped");
     strcpy(mounts[mount_count++], path);
-    size_t at = strlen(writable);
-    snprintf(writable + at, most - at, "%s", at ? "," : "");
-    for (const char *c = escaped; *c && strlen(writable) + 5 < most; c++) {
-        at = strlen(writable);
-        snprintf(writable + at, most - at, *c == ',' ? "\\054" : "%c", *c);
-    }
+    append(writable, sizeof writable, escaped);
+    if (!strstr(options, ",nosuid") || !strstr(options, ",nodev"))
+        append(loose, sizeof loose, escaped);
 }
 
 static void say_mounts(void)
 {
-    static char writable[8192], all[sizeof text];
+    static char all[sizeof text];
     char *info = slurp("/proc/self/mountinfo"), *rest = NULL;
     if (!info || strlen(info) == sizeof text - 1)
         fault("the mounts cannot be read"); /* not one of them may be missed */
@@ -189,9 +199,53 @@ static void say_mounts(void)
     for (char *line = strtok_r(all, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         char path[MOST_PATH * 4], options[256];
         if (sscanf(line, "%*s %*s %*s %*s %2047s %255s", path, options) == 2)
-            see_mount(path, options, writable, sizeof writable);
+            see_mount(path, options);
     }
     say("writable", writable);
+    say("loose", loose);
+}
+
+static bool has_entries(const char *path)
+{
+    DIR *folder = opendir(path);
+    struct dirent *entry = NULL;
+    while (folder && (entry = readdir(folder)) && entry->d_name[0] == '.')
+        ;
+    if (folder)
+        closedir(folder);
+    return entry != NULL;
+}
+
+static bool has_content(const char *path)
+{
+    char byte;
+    int file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ssize_t got = file < 0 ? 0 : read(file, &byte, 1);
+    if (file >= 0)
+        close(file);
+    return got > 0;
+}
+
+/* What an engine covers or makes read-only (runc's maskedPaths and readonlyPaths), where it did not. */
+static void say_exposed(void)
+{
+    static const char *const folders[] = {"/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware"};
+    static const char *const secrets[] = {"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+                                          "/proc/timer_list"};
+    static const char *const controls[] = {"/proc/irq/default_smp_affinity", "/proc/sys/kernel/core_pattern",
+                                           "/proc/sysrq-trigger", "/sys/kernel/rcu_expedited",
+                                           CGROUP "memory/cgroup.procs", CGROUP "cgroup.procs"};
+    char exposed[512] = "";
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        if (has_entries(folders[i]))
+            append(exposed, sizeof exposed, folders[i]);
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
+        if (has_content(secrets[i]))
+            append(exposed, sizeof exposed, secrets[i]);
+    for (size_t i = 0; i < sizeof controls / sizeof *controls; i++)
+        if (!access(controls[i], W_OK))
+            append(exposed, sizeof exposed, controls[i]);
+    say("exposed", exposed);
 }
 
 void facts_gather(void)
@@ -206,6 +260,7 @@ void facts_gather(void)
     say_limits();
     say_interfaces();
     say_mounts();
+    say_exposed();
 }
 
 void facts_send(void)

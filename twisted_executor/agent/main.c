@@ -41,7 +41,7 @@ static void begin(const struct frame *frame)
 static void launch(void)
 {
     close_end(&run.script); /* one that is open for writing cannot be executed */
-    run.oom_before = ON(COUNTED) ? oom_kills() : 0;
+    run.oom_before = oom_kills();
     run.began = run.ended = now();
     run.deadline = run.began + (int64_t)run.start.time_limit_us * 1000;
     if (!spawn(&run.start, &run.child))
@@ -216,7 +216,8 @@ int main(int count, char **arguments)
     arguments += count > 0;
     bool ptrace = *arguments && !strcmp(*arguments, "ptrace");
     open_places(arguments + ptrace);
-    facts_gather(); /* with the engine's filter, before ours hides whether there is one */
+    facts_gather(); /* as the engine left it: no-new-privileges and a filter are ours from here on */
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     if (ON(FILTER) && filter_install(ptrace))
         fault("the filter cannot be installed");
     facts_send();

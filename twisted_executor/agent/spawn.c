@@ -124,8 +124,6 @@ static bool prepare(struct command *command, const struct start *start)
     command->path = direct ? SCRIPT : "/bin/sh";
     command->args = direct ? argument_list(SCRIPT, NULL, start->args) : argument_list("sh", SCRIPT, start->args);
     command->env = environment(start->env);
-    for (char **name = start->env; !ON(OWN_ENV) && *name; name++)
-        putenv(strdup(*name)); /* what a program does that is careless */
     return command->args && command->env;
 }
 
