@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 packages=(docker.io python3-venv musl-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static busybox-static
     debootstrap docker-registry apache2-utils shellcheck wrk clang libclang-rt-14-dev)
+long_packages=(qemu-system-x86)
 logs=.run/tests
 failed=()
 summary=()
@@ -128,7 +129,7 @@ main() {
     local mode=all limit=1200
     case ${1:-} in
         --unit) mode=unit && shift ;;
-        --long) mode=long && limit=7200 && shift ;;
+        --long) mode=long && limit=7200 && packages+=("${long_packages[@]}") && shift ;;
         --help | -h) sed -n '2,8s/^# \?//p' "${BASH_SOURCE[0]}" && exit 0 ;;
     esac
     [ "${1:-}" != -- ] || shift

@@ -17,6 +17,7 @@ import docker
 
 from benchmarks import load, peers
 from benchmarks.figures import MEDIAN, P99, RATE, Report, in_turn, spread
+from benchmarks.neighbours import neighbours
 from benchmarks.stages import stages
 from tests.engine.server_process import BUSYBOX, ServerProcess, wait_until
 from tests.engine.weakened import built
@@ -220,6 +221,12 @@ def where_the_time_goes(report: Report, plan: Plan) -> None:
     stages(report, 2 * plan.rounds * plan.seconds)
 
 
+def beside_attacks(report: Report, plan: Plan) -> None:
+    """A neighbour of scripts that take what they can get."""
+    with server() as ours:
+        neighbours(report, ours, plan.rounds, plan.seconds)
+
+
 SECTIONS: Mapping[str, Callable[[Report, Plan], None]] = {
     "echo": echo,
     "fresh": fresh,
@@ -228,6 +235,7 @@ SECTIONS: Mapping[str, Callable[[Report, Plan], None]] = {
     "protections": protections,
     "sizes": sizes,
     "stages": where_the_time_goes,
+    "neighbours": beside_attacks,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import docker
@@ -13,8 +14,8 @@ from twisted_executor.source import LABEL
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.APIClient]:
-    """The engine, without which these tests fail."""
-    client = docker.APIClient(version="auto", timeout=60)
+    """The engine, without which these tests fail: DOCKER_HOST's, or this machine's."""
+    client = docker.APIClient(os.environ.get("DOCKER_HOST"), version="auto", timeout=60)
     yield client
     client.close()
 

@@ -64,6 +64,8 @@ class ServerProcess:
         """@param changes: what is left out or replaced; see weakened.py."""
         self.port = free_port()
         defaults = {"BASE_IMAGE": BUSYBOX, "POOL_SIZE": "2", "PATH": os.environ["PATH"]}
+        if "DOCKER_HOST" in os.environ:
+            defaults["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
         # A file, not a pipe: a server that logs much must not block on a test that does not read.
         log, self._log = tempfile.mkstemp(prefix="server-", suffix=".log")
         twistd = [str(Path(sys.executable).parent / "twistd")]

@@ -1,9 +1,15 @@
-"""Compiles the fuzz targets, and says how they are started."""
+"""Compiles the fuzz targets, and says how they are started.
+
+python -m tests.fuzz.build TARGET FOLDER puts a target there, and the corpus to begin with in FOLDER/seeds.
+"""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
+
+from tests.fuzz import seeds
 
 HERE = Path(__file__).parent
 AGENT = HERE.parents[1] / "twisted_executor" / "agent"
@@ -38,3 +44,9 @@ def build(target: str, binary: Path, agent: Path = AGENT, options: tuple[str, ..
 def command(binary: Path, *arguments: str | Path) -> list[str | Path]:
     """How a target is started: alone with its processes, as what it tests kills every process that it sees."""
     return ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", binary, *arguments]
+
+
+if __name__ == "__main__":
+    _, name, folder = sys.argv
+    seeds.write(Path(folder) / "seeds")
+    build(name, Path(folder) / name)

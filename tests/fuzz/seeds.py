@@ -122,6 +122,7 @@ SEEDS = {
 
 def write(folder: Path) -> None:
     """A file for each; and each that has to do with a START again for each of the allocations that it needs."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, instructions in SEEDS.items():
         (folder / name).write_bytes(b"\0" + instructions)
     for failing in range(1, 5):
