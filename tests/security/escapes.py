@@ -79,6 +79,14 @@ def weakness(call: str, closed: str) -> Weakness | None:
 
 
 ROWS = [
+    Row(
+        "identity",
+        "capabilities (inheritable, permitted, effective, ambient), no-new-privileges, groups",
+        "read back by the agent before it starts a script",
+        "grep -E '^(CapInh|CapPrm|CapEff|CapAmb|NoNewPrivs|Groups):' /proc/self/status | cut -f2 | tr -d ' '",
+        "\n" + f"{0:016x}\n" * 4 + "1",
+        Weakness("UNPRIVILEGED"),
+    ),
     *(
         Row(f"call-{name}", name, by, f"attempt {name}", str(number), weakness(name, by))
         for name, (number, by) in CALLS.items()
