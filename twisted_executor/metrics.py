@@ -49,12 +49,17 @@ class Metrics:
         clock: IReactorTime,
         stats: Callable[[], ExecutorStats],
         images: Iterable[str],
+        instance: str = "",
     ) -> None:
-        """@param stats: asked when somebody looks.  @param images: the configured ones, as the operator wrote them."""
+        """@param stats: asked when somebody looks.  @param images: the configured ones, as the operator wrote them.
+
+        @param instance: this server's id, in the label "twisted-executor.instance" of all its containers.
+        """
         self._registry = registry
         self._clock = clock
         self._began = clock.seconds()
         self._stats = stats
+        self._instance = instance
         self._labels = {canonical(image): image for image in images}
         self._runs = Counter("script_executor_runs", "Runs by how they ended.", ["image", "status"], registry=registry)
         self._runs_by_key = Counter(
@@ -132,6 +137,7 @@ class Metrics:
             "containers_retired": retired.total(),
             "containers_retired_by_reason": dict(retired),
             "uptime_seconds": self._clock.seconds() - self._began,
+            "instance": self._instance,
         }
 
     def as_text(self, accept: str) -> tuple[str, bytes]:

@@ -123,11 +123,12 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     lanes = {name: Threads(f"{name} threads", size, reactor) for name, size in _LANES.items()}
     engine = DockerEngine(settings.docker_host, _limits(settings), settings.custom_image_pull_timeout, reactor, **lanes)
     images = ImageStore(engine, _pull_policy(settings), reactor, random.random)
+    policy = _source_policy(settings)
     source = EngineSource(
-        engine, _endpoint(settings.docker_host, reactor), images, _agent, _source_policy(settings), reactor,
-        secrets.randbelow,
-    )  # fmt: skip
-    meters = metrics.Metrics(CollectorRegistry(), reactor, lambda: executor.stats(), _references(settings))
+        engine, _endpoint(settings.docker_host, reactor), images, _agent, policy, reactor, secrets.randbelow
+    )
+    registry = CollectorRegistry()
+    meters = metrics.Metrics(registry, reactor, lambda: executor.stats(), _references(settings), policy.instance)
     pools, temporary = _pools(metrics.MeteredSource(source, meters.made, reactor), settings, reactor)
     executor = Executor(
         settings.base_image, pools, temporary, images, reactor, settings.queue_size, settings.drain_timeout

@@ -132,6 +132,12 @@ class ServerProcess:
         found: dict[str, Any] = self.get("/metrics")["pool_metrics"][image]
         return found
 
+    @property
+    def instance(self) -> str:
+        """The id in the labels of its containers."""
+        found: str = self.get("/metrics")["instance"]
+        return found
+
     def full(self, image: str = BUSYBOX, seconds: float = 30.0) -> None:
         """Wait until the pool has its size again."""
         wait_until(

@@ -99,7 +99,7 @@ def busy(server: ServerProcess, image: str = BUSYBOX, count: int = 1) -> None:
 def test_kill_9(start: Callable[..., ServerProcess], engine: docker.APIClient) -> None:
     """A server that is killed leaves no container within five seconds, idle or busy."""
     server = start(POOL_SIZE="3").ready()
-    mine = instance(engine, server)
+    mine = server.instance
     running = in_background(lambda: quietly(server, "sleep 30"))
     busy(server)
     server.stop(signal.SIGKILL)
@@ -115,13 +115,6 @@ def quietly(server: ServerProcess, script: str) -> Answer:
         return Answer(0, {}, str(error).encode())
 
 
-def instance(engine: docker.APIClient, server: ServerProcess) -> str:
-    """The instance id of this server: that of the newest container while no other server is started."""
-    newest = engine.containers(all=True, filters={"label": "twisted-executor=sandbox"})[0]
-    found: str = newest["Labels"]["twisted-executor.instance"]
-    return found
-
-
 def labelled(engine: docker.APIClient, instance_id: str) -> list[str]:
     found = engine.containers(all=True, filters={"label": f"twisted-executor.instance={instance_id}"})
     return [container["Id"] for container in found]
@@ -130,7 +123,7 @@ def labelled(engine: docker.APIClient, instance_id: str) -> list[str]:
 def test_sigterm(start: Callable[..., ServerProcess], engine: docker.APIClient) -> None:
     """A stop lets a run end, answers it, refuses new ones, and leaves nothing."""
     server = start(DRAIN_DELAY="2").ready()
-    mine = instance(engine, server)
+    mine = server.instance
     running = in_background(lambda: server.execute("sleep 3; echo end"))
     busy(server)
     server.process.send_signal(signal.SIGTERM)
@@ -147,7 +140,7 @@ def test_sigterm(start: Callable[..., ServerProcess], engine: docker.APIClient) 
 def test_drain_timeout(start: Callable[..., ServerProcess], engine: docker.APIClient) -> None:
     """What does not end within the drain timeout is cancelled and told."""
     server = start(DRAIN_TIMEOUT="1").ready()
-    mine = instance(engine, server)
+    mine = server.instance
     running = in_background(lambda: server.execute("sleep 25"))
     busy(server)
     server.process.send_signal(signal.SIGTERM)
@@ -161,7 +154,7 @@ def test_idle_container_removed(start: Callable[..., ServerProcess], engine: doc
     """Containers that are removed or killed from outside while idle are replaced, and no request sees it."""
     server = start(POOL_SIZE="2").ready()
     server.full()
-    first, second = labelled(engine, instance(engine, server))
+    first, second = labelled(engine, server.instance)
     engine.remove_container(first, force=True)
     engine.kill(second)
     wait_until(lambda: server.get("/metrics")["containers_created"] == 4, "both are replaced")
@@ -173,7 +166,7 @@ def test_idle_container_removed(start: Callable[..., ServerProcess], engine: doc
 def test_busy_container_lost(start: Callable[..., ServerProcess], engine: docker.APIClient, how: str) -> None:
     """A container that goes in mid-run is 503 sandbox_lost within a second, and the run is not repeated."""
     server = start(POOL_SIZE="1").ready()
-    (container,) = labelled(engine, instance(engine, server))
+    (container,) = labelled(engine, server.instance)
     running = in_background(lambda: server.execute("echo begun; sleep 30"))
     busy(server)
     time.sleep(0.2)  # until the script runs
@@ -193,7 +186,7 @@ def test_busy_container_lost(start: Callable[..., ServerProcess], engine: docker
 def test_busy_container_paused(start: Callable[..., ServerProcess], engine: docker.APIClient) -> None:
     """A container that is frozen from outside does not hang its client beyond the run's limit."""
     server = start(POOL_SIZE="1").ready()
-    (container,) = labelled(engine, instance(engine, server))
+    (container,) = labelled(engine, server.instance)
     running = in_background(lambda: server.execute("sleep 2", timeout=3))
     busy(server)
     engine.pause(container)
@@ -201,7 +194,7 @@ def test_busy_container_paused(start: Callable[..., ServerProcess], engine: dock
     assert (answer.status, answer["code"]) == (503, "sandbox_lost")
     assert "paused" in answer["error"]
     server.full()
-    assert container not in labelled(engine, instance(engine, server))
+    assert container not in labelled(engine, server.instance)
 
 
 def test_engine_absent_at_start(start: Callable[..., ServerProcess], relay: Relay) -> None:

@@ -39,7 +39,7 @@ class MetricsTests(SynchronousTestCase):
         self.executor = MemoryExecutor()
         self.executor.figures = ExecutorStats((ALPINE, PYTHON), running=1, waiting=6, draining=False)
         self.metrics = Metrics(
-            CollectorRegistry(), self.clock, self.executor.stats, ("alpine:latest", "python-scientific-executor")
+            CollectorRegistry(), self.clock, self.executor.stats, ("alpine:latest", "python-scientific-executor"), "id"
         )
         self.metered = MeteredExecutor(self.executor, self.metrics)
 
@@ -141,6 +141,7 @@ class MetricsTests(SynchronousTestCase):
         """Seconds since the start."""
         self.clock.advance(12.5)
         self.assertEqual(self.metrics.as_json()["uptime_seconds"], 12.5)
+        self.assertEqual(self.metrics.as_json()["instance"], "id")
 
     def test_runs_by_image_and_status(self) -> None:
         """Runs are counted under the operator's name of the image, however the client spelt it."""
