@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.web.http import RESPONSES, HTTPChannel, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from twisted_executor.errors import ExecutorError, InvalidRequest
+from twisted_executor.errors import ExecutorError, InvalidRequest, Overloaded
 from twisted_executor.gate import Gate, too_large
 from twisted_executor.transports import flush
 
@@ -23,8 +24,18 @@ BODY_LIMIT = 20.0  # seconds for its body, and one more for each
 SLOWEST = 64 << 10  # bytes
 IDLE_LIMIT = 30.0  # seconds for which a connection may rest between requests, or an answer wait to be read
 GOODBYE = 2.0  # seconds for which the rest of a refused body is read and dropped, so that the answer arrives
-MOST_CONNECTIONS = 1000
-MOST_FROM_ONE = 500  # of one address
+
+
+@dataclass(frozen=True, slots=True)
+class SiteLimits:
+    """@ivar body: bytes of one.  @ivar arriving: bytes of all bodies that are not complete.
+
+    @ivar connections: how many there may be; one address gets half of them.
+    """
+
+    body: int
+    arriving: int
+    connections: int
 
 
 class GuardedRequest(Request):
@@ -52,10 +63,13 @@ class GuardedRequest(Request):
     def handleContentChunk(self, data: bytes) -> None:
         """Keep it, unless the body becomes too large."""
         assert self.content is not None
-        most = self.channel.site.most
-        if self.content.tell() + len(data) > most:
-            self.channel.refuse(self, too_large(most))
+        site = self.channel.site
+        if self.content.tell() + len(data) > site.most:
+            self.channel.refuse(self, too_large(site.most))
+        elif site.arriving + len(data) > site.most_arriving:
+            self.channel.refuse(self, Overloaded(f"Requests on their way hold {site.arriving} bytes already."))
         else:
+            self.channel.arrived(len(data))
             self.content.write(data)
 
     def getRequestHostname(self) -> bytes:
@@ -84,6 +98,7 @@ class GuardedChannel(HTTPChannel):
     _discarding = False
     _deadline: IDelayedCall | None = None
     _awaits: str | None = None
+    _arrived = 0  # bytes of a body that is not complete
 
     def dataReceived(self, data: bytes) -> None:
         """As usual, with a deadline for a request of which only a part has come."""
@@ -141,10 +156,16 @@ class GuardedChannel(HTTPChannel):
             request.refusal = error
         super().allHeadersReceived()
 
+    def arrived(self, size: int) -> None:
+        """So many bytes of a body came; 0 or below: they are the request's now, or dropped."""
+        self._arrived += size
+        self.site.arriving += size
+
     def allContentReceived(self) -> None:
         """Nothing of a refused request is looked at; one that is complete has no deadline any more."""
         if not self._discarding:
             self._stop_deadline()
+            self.arrived(-self._arrived)
             super().allContentReceived()
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
@@ -160,6 +181,7 @@ class GuardedChannel(HTTPChannel):
         if self._discarding:
             return
         self._discarding = True
+        self.arrived(-self._arrived)
         self.setTimeout(None)
         transport: Any = self.transport
         transport.unregisterProducer()
@@ -183,6 +205,7 @@ class GuardedChannel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give the place back."""
         self._stop_deadline()
+        self.arrived(-self._arrived)
         self.site.forget(self)
         super().connectionLost(reason)
 
@@ -212,24 +235,25 @@ class GuardedSite(Site):
         self,
         resource: IResource,
         gate: Gate,
-        most: int,
+        limits: SiteLimits,
         refused: Callable[[GuardedRequest | None, ExecutorError], tuple[int, list[tuple[bytes, bytes]], bytes]],
         reactor: IReactorTime,
     ) -> None:
-        """@param most: bytes of a body.
-
-        @param refused: from a request and an error to the answer's status, headers and body.
-        """
+        """@param refused: from a request and an error to the answer's status, headers and body."""
         super().__init__(resource, GuardedRequest, parsePOSTFormSubmission=False, timeout=IDLE_LIMIT, reactor=reactor)
         self.gate = gate
-        self.most = most
+        self.most = limits.body
+        self.most_arriving = limits.arriving
+        self.arriving = 0
+        self._most_connections = limits.connections
         self._refused = refused
         self._connections: Counter[str] = Counter()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Another connection, or None where there are too many: it is closed."""
         peer = str(getattr(addr, "host", ""))
-        if self._connections.total() >= MOST_CONNECTIONS or (peer and self._connections[peer] >= MOST_FROM_ONE):
+        most = self._most_connections
+        if self._connections.total() >= most or (peer and self._connections[peer] >= max(1, most // 2)):
             return None
         channel = GuardedChannel()
         channel.factory = channel.site = self

@@ -6,6 +6,7 @@ What counts is wrapped around what works: no pool and no executor counts for its
 from __future__ import annotations
 
 from collections import Counter as Tally
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -37,6 +38,8 @@ _canonical = lru_cache(maxsize=256)(canonical)
 
 OTHER = "other"  # the label of all images that nobody configured
 TIMES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)  # seconds
+LAGS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+LAG_MEMORY = 60.0  # seconds
 
 
 @implementer(IMetrics)
@@ -78,6 +81,10 @@ class Metrics:
         self._create_time = Histogram(
             "script_executor_create_seconds", "Time to make a container.", buckets=TIMES, registry=registry
         )
+        self._lag = Histogram(
+            "script_executor_loop_lag_seconds", "How late the event loop was.", buckets=LAGS, registry=registry
+        )
+        self._lags: deque[tuple[float, float]] = deque()  # each larger than all after it
         # labels() takes longer than counting.
         self._runs_of = lru_cache(self._runs.labels)
         self._run_time_of = lru_cache(self._run_time.labels)
@@ -110,6 +117,20 @@ class Metrics:
         """A container was made in so many seconds."""
         self._create_time.observe(seconds)
 
+    def lagged(self, seconds: float) -> None:
+        """The event loop was so late."""
+        self._lag.observe(seconds)
+        while self._lags and self._lags[-1][1] <= seconds:
+            self._lags.pop()
+        self._lags.append((self._clock.seconds(), seconds))
+        self._largest_lag()
+
+    def _largest_lag(self) -> float:
+        """Of the last minute; older ones are forgotten."""
+        while self._lags and self._clock.seconds() - self._lags[0][0] > LAG_MEMORY:
+            self._lags.popleft()
+        return self._lags[0][1] if self._lags else 0.0
+
     def as_json(self) -> Mapping[str, object]:
         """The README's names, and more."""
         stats = self._stats()
@@ -137,6 +158,7 @@ class Metrics:
             "containers_retired": retired.total(),
             "containers_retired_by_reason": dict(retired),
             "uptime_seconds": self._clock.seconds() - self._began,
+            "loop_lag_seconds": self._largest_lag(),
             "instance": self._instance,
         }
 

@@ -62,7 +62,7 @@ class WarmPool(Service):
         self._capacity = policy.capacity
         self._clock = clock
         self._random = random
-        self._line = WaitingLine(clock, policy.queue_size, policy.queue_timeout, policy.capacity.size)
+        self._line = WaitingLine(clock, policy.queue_size, policy.queue_timeout)
         self._idle: list[Slot] = []
         self._busy: set[Slot] = set()
         self._creating: dict[Deferred[Any], str] = {}

@@ -26,12 +26,14 @@ from twisted_executor.agent import agent_binary
 from twisted_executor.boundaries import IExecutor, ISandboxSource
 from twisted_executor.config import ConfigurationError, Settings, config_help, read
 from twisted_executor.confinement import Confinement
+from twisted_executor.descriptors import allowed, left_for_clients, raise_limit
 from twisted_executor.engine.control import DockerEngine, Limits
 from twisted_executor.executor import Executor
 from twisted_executor.hangup import Hangup
 from twisted_executor.health import EngineWatch, Health
 from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.images import canonical
+from twisted_executor.lag import LagWatch
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
 from twisted_executor.quota import Quota, QuotaExecutor
@@ -42,6 +44,7 @@ from twisted_executor.source import EngineSource, SourcePolicy
 
 WATCH_INTERVAL = 2.0  # seconds between questions to the engine
 SWEEP_INTERVAL = 30.0
+MOST_CONNECTIONS = 1000  # of clients; half of them from one address
 STOP_LIMIT = 20.0  # seconds that a stop may take beyond its drain
 
 
@@ -102,6 +105,7 @@ class Root(OrderedMultiService):
 
     def startService(self) -> None:
         """Start; what is there by now stays, so the garbage collector need not look at it again and again."""
+        raise_limit()
         super().startService()
         gc.collect()
         gc.freeze()
@@ -144,6 +148,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         service.setServiceParent(root)
     Supervised("engine watch", periodic(watch.look, reactor, WATCH_INTERVAL), reactor).setServiceParent(root)
     Supervised("sweep", periodic(source.sweep, reactor, SWEEP_INTERVAL), reactor).setServiceParent(root)
+    LagWatch(reactor, meters.lagged).setServiceParent(root)
     every_pool = MultiService()
     for pool in (*pools.values(), temporary):
         pool.setServiceParent(every_pool)
@@ -187,11 +192,18 @@ def _web_rules(options: Options) -> web.WebRules:
         timeout=settings.timeout,
         body=settings.max_request_bytes,
         waiting=settings.max_waiting_bytes,
+        connections=min(MOST_CONNECTIONS, _left_for_clients(settings)),
         hosts=settings.allowed_hosts,
         keys=options.api_keys,
         allowed=allowed,
         allowed_canonical=frozenset(map(canonical, (*allowed, *_references(settings)))) if allowed else frozenset(),
     )
+
+
+def _left_for_clients(settings: Settings) -> int:
+    """Descriptors for connections, of all that this process may have."""
+    containers = settings.pool_size + sum(pool.size for pool in settings.custom_pools) + settings.max_temporary
+    return left_for_clients(allowed(), containers, sum(_LANES.values()))
 
 
 def _limits(settings: Settings) -> Limits:

@@ -31,14 +31,15 @@ class Waiter:
 class WaitingLine:
     """Requests, in the order in which they are served.  One whose Deferred is cancelled leaves by itself."""
 
-    def __init__(self, clock: IReactorTime, size: int, timeout: float, servers: int) -> None:
-        """@param timeout: seconds that one may wait.  @param servers: how many containers serve the line."""
+    def __init__(self, clock: IReactorTime, size: int, timeout: float) -> None:
+        """@param timeout: seconds that one may wait."""
         self._clock = clock
         self._size = size
         self._timeout = timeout
-        self._servers = servers
         self._waiters: list[Waiter] = []  # oldest first
         self._turns = Turns()
+        self._since = clock.seconds()  # when the first of those came who wait now
+        self._served = 0  # since then
         self.reason: ExecutorError | None = None  # what to say instead of "overloaded" to those who waited in vain
 
     def __iter__(self) -> Iterator[Waiter]:
@@ -56,6 +57,8 @@ class WaitingLine:
 
     def join(self, image: str, tenant: Tenant) -> Waiter:
         """Stand at the end."""
+        if not self._waiters:
+            self._since, self._served = self._clock.seconds(), 0
         turn = self._turns.draw(tenant)
         waiter = Waiter(image, tenant, turn, self._clock.seconds(), Deferred(lambda _: self.leave(waiter)))
         self._waiters.append(waiter)
@@ -68,6 +71,7 @@ class WaitingLine:
 
     def serve(self, waiter: Waiter) -> None:
         """Its turn has come: it leaves, and the lease is the pool's to give."""
+        self._served += 1
         self._turns.serve(waiter, self._waiters)
         self.leave(waiter)
 
@@ -89,5 +93,6 @@ class WaitingLine:
         self.refuse(waiter, error.again())
 
     def _drain_time(self) -> float:
-        """A guess in whole seconds, for Retry-After: a tenth of a second for each run before it."""
-        return max(1.0, round(len(self._waiters) / self._servers * 0.1))
+        """Seconds in which those who wait will be served, at the rate since the line stands; one to the timeout."""
+        each = (self._clock.seconds() - self._since) / max(1, self._served)
+        return max(1.0, min(self._timeout, len(self._waiters) * each))

@@ -17,7 +17,7 @@ from twisted_executor import errors
 from twisted_executor.boundaries import HealthReport, IExecutor, IHealth, IMetrics
 from twisted_executor.errors import ExecutorError, MethodNotAllowed, NoSuchResource, Overloaded
 from twisted_executor.gate import Gate, GateRules, extra_headers, request_id
-from twisted_executor.guard import GuardedRequest, GuardedSite
+from twisted_executor.guard import GuardedRequest, GuardedSite, SiteLimits
 from twisted_executor.images import quoted
 from twisted_executor.keys import KeyFile, Keys
 from twisted_executor.schema import JobRules, decode_job, encode, encode_execution, encode_refusal
@@ -50,7 +50,8 @@ def status_of(error: ExecutorError) -> int:
 class WebRules:
     """What the operator decided about requests.  Sizes in bytes, times in seconds.
 
-    @ivar waiting: the bodies of all requests that wait or run together.
+    @ivar waiting: the bodies of all requests that wait or run together, and again of all that are on their way.
+    @ivar connections: of clients, at most.
     @ivar allowed: references as the operator wrote them; empty: any image.
     @ivar allowed_canonical: the same and those of the pools, in canonical form.
     """
@@ -58,6 +59,7 @@ class WebRules:
     timeout: float
     body: int
     waiting: int
+    connections: int
     hosts: tuple[str, ...]
     keys: Keys | KeyFile | None
     allowed: tuple[str, ...]
@@ -86,7 +88,8 @@ class API:
         """What is to be served on a port."""
         rules = self._rules
         gate = Gate(GateRules(rules.hosts, rules.keys, rules.body), self._executor.check_room)
-        return GuardedSite(self.app.resource(), gate, rules.body, self._refused, reactor)
+        limits = SiteLimits(rules.body, rules.waiting, rules.connections)
+        return GuardedSite(self.app.resource(), gate, limits, self._refused, reactor)
 
     # Routes
 

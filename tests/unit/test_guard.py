@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
 from tests.unit.web_client import MOST, Server
-from twisted_executor import guard
 from twisted_executor.guard import BODY_LIMIT, GOODBYE, HEAD_LIMIT, IDLE_LIMIT, SLOWEST
 from twisted_executor.testing import HELLO
 
@@ -269,20 +268,36 @@ def test_answer_that_nobody_reads() -> None:
     assert connection.transport.disconnected
 
 
-def test_most_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_most_connections() -> None:
     """One address cannot take all connections, and all together have a limit; places come back."""
-    monkeypatch.setattr(guard, "MOST_CONNECTIONS", 3)
-    monkeypatch.setattr(guard, "MOST_FROM_ONE", 2)
-    server = Server()
+    server = Server(connections=4)
     first = server.connect("192.0.2.1")
     server.connect("192.0.2.1")
     with pytest.raises(AttributeError):
         server.connect("192.0.2.1")
     server.connect("192.0.2.2")
+    server.connect("192.0.2.3")
     with pytest.raises(AttributeError):
-        server.connect("192.0.2.3")
+        server.connect("192.0.2.4")
     first.leave()
     assert server.connect("192.0.2.1").request("GET", "/health").status == 200
+
+
+def test_bodies_on_their_way() -> None:
+    """All bodies that are not complete share a room; it comes back when they are complete, or their clients go."""
+    server = Server(HELLO, waiting=1000)
+    one, two, three = (server.connect() for _ in range(3))
+    for connection in (one, two):
+        connection.send(HEAD + b"Content-Length: 600\r\n\r\n" + b" " * 450)
+    three.send(HEAD + b"Content-Length: 600\r\n\r\n" + b" " * 150)
+    assert [answer.status for answer in three.answers()] == [503]
+    assert three.closed
+    assert server.site.arriving == 900
+    one.leave()
+    assert server.site.arriving == 450
+    two.send(b" " * 150)
+    assert server.site.arriving == 0
+    assert [answer.status for answer in two.answers()] == [400]
 
 
 def test_body_is_not_on_disk() -> None:

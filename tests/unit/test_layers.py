@@ -14,10 +14,22 @@ ORDER = (
     # The vocabulary.
     ("errors", "boundaries"),
     # Pure: no reactor, nothing that waits.
-    ("images", "values", "config", "frames", "wire", "verdict", "confinement", "turns", "planning", "keys"),
+    (
+        "images",
+        "values",
+        "config",
+        "frames",
+        "wire",
+        "verdict",
+        "confinement",
+        "turns",
+        "planning",
+        "keys",
+        "descriptors",
+    ),
     ("schema", "gate"),
     # Services.
-    ("transports", "services", "waiting", "lease", "pool", "executor", "quota", "health", "hangup"),
+    ("transports", "services", "lag", "waiting", "lease", "pool", "executor", "quota", "health", "hangup"),
     # Edges.
     (
         "agent",

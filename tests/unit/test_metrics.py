@@ -137,6 +137,18 @@ class MetricsTests(SynchronousTestCase):
         self.assertAlmostEqual(found["average_execution_time"], 0.9)  # type: ignore[type-var]
         self.assertEqual(found["executions_by_status"], {"ok": 3, "timeout": 1})
 
+    def test_lag(self) -> None:
+        """The largest of the last minute, and all of them for Prometheus."""
+        for lag in (0.001, 0.3, 0.02, 0.004):
+            self.metrics.lagged(lag)
+            self.clock.advance(20)
+        self.assertEqual(self.metrics.as_json()["loop_lag_seconds"], 0.3)
+        self.clock.advance(20)
+        self.assertEqual(self.metrics.as_json()["loop_lag_seconds"], 0.02)
+        self.clock.advance(60)
+        self.assertEqual(self.metrics.as_json()["loop_lag_seconds"], 0)
+        self.assertEqual(self.samples()["script_executor_loop_lag_seconds_count",], 4)
+
     def test_uptime(self) -> None:
         """Seconds since the start."""
         self.clock.advance(12.5)

@@ -210,6 +210,20 @@ def test_queue_is_bounded(clock: Clock) -> None:
         pool.check_room()
 
 
+def test_time_to_come_back(clock: Clock) -> None:
+    """It is what those who wait will take, at the rate since they began to wait, and at most the queue's timeout."""
+    pool = make_pool(MemorySource(), clock, size=1, queue_size=5)
+    running = [Taken(pool.take(IMAGE, A)) for _ in range(6)]
+    for taken in running[:2]:
+        clock.advance(3)
+        use(taken.lease)
+        Taken(pool.take(IMAGE, A))
+    refused = Taken(pool.take(IMAGE, A))
+    assert refused.error.retry_after == pytest.approx(5 * 3)
+    clock.advance(20)
+    assert Taken(pool.take(IMAGE, A)).error.retry_after <= 30
+
+
 def test_queue_deadline(clock: Clock) -> None:
     """A request that waits too long is refused, and its place is free again."""
     pool = make_pool(MemorySource(), clock, size=1)

@@ -118,12 +118,13 @@ class Server:
         allowed: tuple[str, ...] = (),
         canonical: frozenset[str] = frozenset(),
         waiting: int = 10 * MOST,
+        connections: int = 1000,
     ) -> None:
         self.clock = Clock()
         self.executor = MemoryExecutor(answer)
         self.health = MemoryHealth()
         self.metrics = Metrics(CollectorRegistry(), self.clock, self.executor.stats, ("alpine:latest", "python:3.11"))
-        rules = WebRules(30.0, MOST, waiting, hosts, keys, allowed, canonical)
+        rules = WebRules(30.0, MOST, waiting, connections, hosts, keys, allowed, canonical)
         numbers = count(1)
         metered = MeteredExecutor(self.executor, self.metrics)
         self.api = API(metered, self.health, self.metrics, rules, lambda: f"fresh-{next(numbers)}")
