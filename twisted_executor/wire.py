@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 from twisted_executor.boundaries import Job
@@ -109,7 +110,7 @@ def start_frames(job: Job, run: int, uid: int, output_limit: int, output_end: in
 
     @param output_limit: bytes of each stream that are kept.  @param output_end: bytes at which the run ends.
     """
-    texts = [*job.args, *(name + b"=" + value for name, value in job.env)]
+    texts = [*job.args, *map(b"=".join, job.env)]
     fixed = _START.pack(
         uid,
         max(1, round(job.timeout * 1e6)),
@@ -119,7 +120,7 @@ def start_frames(job: Job, run: int, uid: int, output_limit: int, output_end: in
         len(job.args),
         len(job.env),
     )
-    payload = b"".join([fixed, *(_U32.pack(len(text)) + text for text in texts)])
+    payload = fixed + b"".join(chain.from_iterable(zip(map(_U32.pack, map(len, texts)), texts, strict=True)))
     return _frame(START, run, payload) + b"".join(_chunks(SCRIPT, run, job.script))
 
 
