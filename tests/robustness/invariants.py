@@ -15,6 +15,7 @@ RECOVERY = 30.0  # seconds until the pool has its size again
 MIB = 1 << 20
 # Threads are made as calls need them, up to so many (tap.py, _LANES; the reactor's own and the logger's come first).
 MOST_THREADS = 16
+MOST_KEPT = 14  # connections to the engine, one for each thread
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Invariants:
         server = self.server
         wait_until(self._is_quiet, "the pool is full and nothing is under way", RECOVERY)
         wait_until(self._only_known, "the engine has the containers that the server knows, and no others", RECOVERY)
-        wait_until(lambda: held(server).descriptors <= self.before.descriptors + 4, "descriptors are given back", 10)
+        most = self.before.descriptors + MOST_KEPT
+        wait_until(lambda: held(server).descriptors <= most, "descriptors are given back", 10)
         after = held(server)
         assert after.threads <= MOST_THREADS, after
         assert after.memory <= self.before.memory + self.memory, (self.before, after)

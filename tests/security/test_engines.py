@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.engine.server_process import PROJECT, wait_until
+from tests.engine.own_engine import OwnEngine
+from tests.engine.server_process import PROJECT
 from tests.security.machine import machine
 
 LIMIT = 1800  # seconds
@@ -37,19 +38,11 @@ def checked(host: str) -> None:
 @contextmanager
 def remapped(folder: Path) -> Iterator[str]:
     """A second engine on this machine, with user namespaces."""
-    folder.chmod(0o711)  # its root is somebody else
-    host = f"unix://{folder}/socket"
-    own = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid", "-H", host]
-    apart = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--containerd-namespace=remapped"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["dockerd", "--userns-remap=default", *own, *apart], stdout=log, stderr=log)
-        try:
-            ping = ["docker", "-H", host, "version"]
-            wait_until(lambda: subprocess.run(ping, capture_output=True, check=False).returncode == 0, "an engine")
-            yield host
-        finally:
-            process.terminate()
-            process.wait(60)
+    engine = OwnEngine(folder, "--userns-remap=default")
+    try:
+        yield engine.start().host
+    finally:
+        engine.discard()
 
 
 def test_user_namespaces() -> None:

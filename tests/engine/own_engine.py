@@ -1,0 +1,81 @@
+"""An engine of a test's own beside the machine's, to stop, kill and freeze."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.engine.server_process import PROJECT, wait_until
+
+MIB = 1 << 20
+
+
+class OwnEngine:
+    """dockerd with a folder, a socket and a containerd of its own, and without a bridge.
+
+    containerd is a process beside it, as it is where systemd starts both: it outlives a dockerd that is killed.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        """@param folder: on a disk, and empty."""
+        self.folder = folder
+        self.host = f"unix://{folder}/socket"
+        self._options = options
+        self._log = (folder / "log").open("ab")
+        self.process: subprocess.Popen[bytes] | None = None
+        self._containerd: subprocess.Popen[bytes] | None = None
+        folder.chmod(0o711)  # with user namespaces its root is somebody else
+
+    def start(self) -> OwnEngine:
+        """Start it and wait until it answers."""
+        folder = self.folder
+        (folder / "pid").unlink(missing_ok=True)  # of one that was killed
+        address = f"{folder}/containerd.sock"
+        if self._containerd is None:
+            places = [f"--root={folder}/containerd", f"--state={folder}/state", f"--address={address}"]
+            self._containerd = subprocess.Popen(["containerd", *places], stdout=self._log, stderr=self._log)
+            wait_until(Path(address).exists, "containerd")
+        own = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid", "-H", self.host]
+        apart = ["--bridge=none", "--iptables=false", "--ip6tables=false", f"--containerd={address}"]
+        self.process = subprocess.Popen(["dockerd", *own, *apart, *self._options], stdout=self._log, stderr=self._log)
+        ping = ["docker", "-H", self.host, "version"]
+        wait_until(lambda: subprocess.run(ping, capture_output=True, check=False).returncode == 0, "an engine")
+        return self
+
+    def with_images(self, *names: str) -> OwnEngine:
+        """Make these test images in it."""
+        environ = os.environ | {"DOCKER_HOST": self.host}
+        subprocess.run([PROJECT / "tests/images/build.sh", *names], env=environ, check=True)
+        return self
+
+    def send(self, number: int) -> None:
+        """Send dockerd a signal, not its containerd and containers."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End dockerd; one that is killed leaves its containerd and containers."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        self.process.wait(60)
+        self.process = None
+
+    def discard(self) -> None:
+        """End all of it, and remove its files."""
+        if self.process is None:
+            self.start()  # it knows what an earlier one has left
+        running = subprocess.run(["docker", "-H", self.host, "ps", "-aq"], capture_output=True, text=True, check=True)
+        if containers := running.stdout.split():
+            subprocess.run(["docker", "-H", self.host, "rm", "-f", *containers], capture_output=True, check=False)
+        self.stop()
+        if self._containerd is not None:
+            self._containerd.terminate()
+            self._containerd.wait(60)
+        self._log.close()
+        for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+            if (place := line.split()[1]).startswith(f"{self.folder}/"):
+                subprocess.run(["umount", "-l", place], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
