@@ -166,8 +166,9 @@ def _size(text: str) -> int:
 def _check_count(args: list[str], env: dict[str, str]) -> None:
     """Before each of them is looked at."""
     count = len(args) + len(env)
-    if STRING_COST * count > MOST_STRINGS:
-        raise InvalidRequest(f'"args" and "env" are {count} strings together; {MOST_STRINGS // STRING_COST} are the most.')
+    most = MOST_STRINGS // STRING_COST
+    if count > most:
+        raise InvalidRequest(f'"args" and "env" are {count} strings together; {most} are the most.')
 
 
 def _check_total(args: tuple[bytes, ...], env: tuple[tuple[bytes, bytes], ...]) -> None:

@@ -61,7 +61,10 @@ class ServerProcess:
     """`twistd script-executor` with these variables, on a free port of loopback."""
 
     def __init__(self, *, changes: Mapping[str, Any] | None = None, **environ: str) -> None:
-        """@param changes: what is left out or replaced; see weakened.py."""
+        """@param changes: what is left out or replaced; see weakened.py.
+
+        DESCRIPTORS is no variable of the server's, but how many files it may have open.
+        """
         self.port = free_port()
         defaults = {"BASE_IMAGE": BUSYBOX, "POOL_SIZE": "2", "PATH": os.environ["PATH"]}
         if "DOCKER_HOST" in os.environ:
@@ -71,6 +74,8 @@ class ServerProcess:
         twistd = [str(Path(sys.executable).parent / "twistd")]
         if changes is not None:
             twistd = [sys.executable, "-m", "tests.engine.weakened", json.dumps(changes)]
+        if descriptors := environ.pop("DESCRIPTORS", None):
+            twistd = ["prlimit", f"--nofile={descriptors}:{descriptors}", *twistd]
         self.process = subprocess.Popen(
             [*twistd, "-n", "--pidfile=", "script-executor", "--port", str(self.port)],
             env=defaults | environ,

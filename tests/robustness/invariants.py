@@ -15,7 +15,7 @@ RECOVERY = 30.0  # seconds until the pool has its size again
 MIB = 1 << 20
 # Threads are made as calls need them, up to so many (tap.py, _LANES; the reactor's own and the logger's come first).
 MOST_THREADS = 16
-MOST_KEPT = 14  # connections to the engine, one for each thread
+MOST_KEPT = 4  # descriptors of what happens to be under way: a look at the engine, a client
 
 
 @dataclass(frozen=True)

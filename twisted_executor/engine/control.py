@@ -1,7 +1,9 @@
 """The control plane: docker-py in threads.
 
-Each thread has a client of its own: docker-py's keeps one connection pool for each URL and closes those in use when
-it has 25.  Every failure becomes an L{EngineError} here.
+Each thread has a client of its own, which keeps no connection after a call: docker-py's keeps one for each URL, up to
+25, and closes those in use when it has more (its num_pools is overlooked but for ssh).
+
+Every failure becomes an L{EngineError} here.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -140,7 +143,8 @@ class DockerEngine:
     def _call(self, threads: Threads, work: Callable[..., T], *args: Any, limit: float = CALL_LIMIT) -> Deferred[T]:
         def blocking() -> T:
             try:
-                return work(self._client(limit), *args)
+                with closing(self._client(limit)) as client:  # of its connections; it can be used again
+                    return work(client, *args)
             except Exception as error:
                 raise translated(error, self._url) from error
 
