@@ -76,6 +76,20 @@ class GuardedRequest(Request):
         """Always the same: Klein wants one for redirects, which we have none of, and fails on odd ones."""
         return b"localhost"
 
+    def finish(self) -> None:
+        """End the answer."""
+        super().finish()
+        self._let_go()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client has gone."""
+        super().connectionLost(reason)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Klein leaves each request to the garbage collector; what a client has not read need not wait for that."""
+        self.transport = None
+
     def process(self) -> None:
         """Hand it to the resource, unless it is not let in."""
         if self.refusal is None:

@@ -49,11 +49,13 @@ class Invariants:
     memory: int = 40 * MIB
 
     @classmethod
-    def of(cls, server: ServerProcess, engine: docker.APIClient, image: str = BUSYBOX) -> Invariants:
+    def of(
+        cls, server: ServerProcess, engine: docker.APIClient, image: str = BUSYBOX, memory: int = 40 * MIB
+    ) -> Invariants:
         """Remember how a server is that is ready."""
         assert server.output("echo right") == "right\n"
         server.full(image)
-        return cls(server, engine, held(server), image)
+        return cls(server, engine, held(server), image, memory)
 
     def check(self) -> None:
         """Wait until all is quiet, and look."""
