@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from signal import SIGINT, SIGTERM, signal
 from threading import Thread, Timer
 from typing import Any, TypeVar
 
@@ -261,3 +262,18 @@ class Watchdog(Service):
         timer = Timer(self._limit, self._end)
         timer.daemon = True
         timer.start()
+
+
+class StopOnce(Service):
+    """Once the server stops, further signals to do so change nothing; the reactor would log each as a fault."""
+
+    def __init__(self, handle: Callable[..., object] = signal) -> None:
+        """@param handle: as signal.signal."""
+        self.setName("stop once")
+        self._handle = handle
+
+    def stopService(self) -> None:
+        """From now on."""
+        super().stopService()
+        for number in (SIGINT, SIGTERM):
+            self._handle(number, lambda *_: None)

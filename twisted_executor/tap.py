@@ -39,7 +39,7 @@ from twisted_executor.pool import PoolPolicy, WarmPool
 from twisted_executor.quota import Quota, QuotaExecutor
 from twisted_executor.run import RunPolicy
 from twisted_executor.server import ServerService
-from twisted_executor.services import OrderedMultiService, Supervised, Threads, Watchdog, periodic
+from twisted_executor.services import OrderedMultiService, StopOnce, Supervised, Threads, Watchdog, periodic
 from twisted_executor.source import EngineSource, SourcePolicy
 
 WATCH_INTERVAL = 2.0  # seconds between questions to the engine
@@ -119,8 +119,11 @@ class Root(OrderedMultiService):
 
 def makeService(options: Options, reactor: Any = None) -> IService:
     """Build the tree, leaves first.  @param reactor: None: the running process's."""
+    last: tuple[IService, ...] = ()
     if reactor is None:
         from twisted.internet import reactor
+
+        last = (StopOnce(),)
     settings = options.configuration
     root = Root(_observer(options))
 
@@ -157,7 +160,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     site = api.site(reactor)
     ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
-    Watchdog(limit, partial(os._exit, 1)).setServiceParent(root)
+    for told_first in (Watchdog(limit, partial(os._exit, 1)), *last):
+        told_first.setServiceParent(root)
     return root
 
 

@@ -6,6 +6,9 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.engine.server_process import PROJECT, wait_until
@@ -79,3 +82,13 @@ class OwnEngine:
             if (place := line.split()[1]).startswith(f"{self.folder}/"):
                 subprocess.run(["umount", "-l", place], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def own_engine(*options: str, images: tuple[str, ...] = ("busybox",)) -> Iterator[OwnEngine]:
+    """One that is started, with these test images."""
+    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="engine-", dir="/var/tmp")), *options)
+    try:
+        yield engine.start().with_images(*images)
+    finally:
+        engine.discard()

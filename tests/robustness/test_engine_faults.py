@@ -13,7 +13,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.engine.own_engine import OwnEngine
+from tests.engine.own_engine import OwnEngine, own_engine
 from tests.engine.server_process import BUSYBOX, ServerProcess, wait_until
 from tests.robustness.invariants import Invariants
 from tests.robustness.load import Load
@@ -23,19 +23,10 @@ HONEST = {"ok", "sandbox_lost", "engine_unavailable", "image_unavailable", "over
 FREEZE = 8.0
 
 
-@contextmanager
-def made(*options: str) -> Iterator[OwnEngine]:
-    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="engine-", dir="/var/tmp")), *options)
-    try:
-        yield engine.start().with_images("busybox")
-    finally:
-        engine.discard()
-
-
 @pytest.fixture(scope="module")
 def own() -> Iterator[OwnEngine]:
     """An engine to meddle with."""
-    with made() as engine:
+    with own_engine() as engine:
         yield engine
 
 
@@ -83,7 +74,7 @@ def test_goes_and_comes(own: OwnEngine, watched: Invariants, end: Callable[[OwnE
 
 def test_live_restore() -> None:
     """Containers that outlive their dockerd are not used again, and are removed."""
-    with made("--live-restore") as own, served(own) as watched:
+    with own_engine("--live-restore") as own, served(own) as watched:
         interrupted(own, watched, kill)
 
 

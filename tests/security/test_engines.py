@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.engine.own_engine import OwnEngine
+from tests.engine.own_engine import own_engine
 from tests.engine.server_process import PROJECT
 from tests.security.machine import machine
 
@@ -35,20 +33,10 @@ def checked(host: str) -> None:
     assert " passed" in done.stdout
 
 
-@contextmanager
-def remapped(folder: Path) -> Iterator[str]:
-    """A second engine on this machine, with user namespaces."""
-    engine = OwnEngine(folder, "--userns-remap=default")
-    try:
-        yield engine.start().host
-    finally:
-        engine.discard()
-
-
 def test_user_namespaces() -> None:
     """Root in a container is nobody on the host."""
-    with TemporaryDirectory() as folder, remapped(Path(folder)) as host:
-        checked(host)
+    with own_engine("--userns-remap=default", images=("busybox", "attacks")) as engine:
+        checked(engine.host)
 
 
 def test_cgroup_2() -> None:

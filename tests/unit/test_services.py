@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from typing import Any
 
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_executor.services import (
     Backoff,
     OrderedMultiService,
+    StopOnce,
     Supervised,
     Threads,
     Watchdog,
@@ -256,3 +258,15 @@ class ShieldedTests(SynchronousTestCase):
             self.failureResultOf(own, CancelledError)
             self.assertEqual(cancelled, [])
             work.callback(result)  # type: ignore[arg-type]
+
+
+def test_stop_once() -> None:
+    """While it runs signals are the reactor's; once it stops they change nothing."""
+    handlers: dict[int, Any] = {}
+    service = StopOnce(handlers.__setitem__)
+    service.startService()
+    assert handlers == {}
+    service.stopService()
+    assert set(handlers) == {signal.SIGINT, signal.SIGTERM}
+    for number, handler in handlers.items():
+        assert handler(number, None) is None
