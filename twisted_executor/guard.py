@@ -76,6 +76,12 @@ class GuardedRequest(Request):
         """Always the same: Klein wants one for redirects, which we have none of, and fails on odd ones."""
         return b"localhost"
 
+    def write(self, data: bytes) -> None:
+        """Remember what the client has not read."""
+        super().write(data)
+        if not self._disconnected:
+            self.channel.unread(len(data))
+
     def finish(self) -> None:
         """End the answer."""
         super().finish()
@@ -113,6 +119,8 @@ class GuardedChannel(HTTPChannel):
     _deadline: IDelayedCall | None = None
     _awaits: str | None = None
     _arrived = 0  # bytes of a body that is not complete
+    _unread = 0  # bytes of answers for which the client's buffers have no room
+    _full = False
 
     def dataReceived(self, data: bytes) -> None:
         """As usual, with a deadline for a request of which only a part has come."""
@@ -175,6 +183,23 @@ class GuardedChannel(HTTPChannel):
         self._arrived += size
         self.site.arriving += size
 
+    def unread(self, size: int) -> None:
+        """So many bytes wait in the transport, where it is full; 0 or below: no longer."""
+        if self._full or size < 0:
+            self._unread += size
+            self.site.unread += size
+
+    def pauseProducing(self) -> None:
+        """The transport is full: the client does not read as fast as we write."""
+        self._full = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The transport is empty."""
+        self._full = False
+        self.unread(-self._unread)
+        super().resumeProducing()
+
     def allContentReceived(self) -> None:
         """Nothing of a refused request is looked at; one that is complete has no deadline any more."""
         if not self._discarding:
@@ -220,6 +245,7 @@ class GuardedChannel(HTTPChannel):
         """Give the place back."""
         self._stop_deadline()
         self.arrived(-self._arrived)
+        self.unread(-self._unread)
         self.site.forget(self)
         super().connectionLost(reason)
 
@@ -259,6 +285,7 @@ class GuardedSite(Site):
         self.most = limits.body
         self.most_arriving = limits.arriving
         self.arriving = 0
+        self.unread = 0
         self._most_connections = limits.connections
         self._refused = refused
         self._connections: Counter[str] = Counter()

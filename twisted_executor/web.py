@@ -50,7 +50,8 @@ def status_of(error: ExecutorError) -> int:
 class WebRules:
     """What the operator decided about requests.  Sizes in bytes, times in seconds.
 
-    @ivar waiting: the bodies of all requests that wait or run together, and again of all that are on their way.
+    @ivar waiting: the bodies of all requests that wait or run together; again, of all that are on their way; and again,
+    answers that have not been read.
     @ivar connections: of clients, at most.
     @ivar allowed: references as the operator wrote them; empty: any image.
     @ivar allowed_canonical: the same and those of the pools, in canonical form.
@@ -87,9 +88,15 @@ class API:
     def site(self, reactor: IReactorTime) -> GuardedSite:
         """What is to be served on a port."""
         rules = self._rules
-        gate = Gate(GateRules(rules.hosts, rules.keys, rules.body), self._executor.check_room)
+        gate = Gate(GateRules(rules.hosts, rules.keys, rules.body), lambda: self._check_room(site))
         limits = SiteLimits(rules.body, rules.waiting, rules.connections)
-        return GuardedSite(self.app.resource(), gate, limits, self._refused, reactor)
+        site = GuardedSite(self.app.resource(), gate, limits, self._refused, reactor)
+        return site
+
+    def _check_room(self, site: GuardedSite) -> None:
+        if site.unread > self._rules.waiting:
+            raise Overloaded(f"Answers that their clients do not read hold {site.unread} bytes.")
+        self._executor.check_room()
 
     # Routes
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
 from tests.unit.web_client import MOST, Server
@@ -298,6 +299,32 @@ def test_bodies_on_their_way() -> None:
     two.send(b" " * 150)
     assert server.site.arriving == 0
     assert [answer.status for answer in two.answers()] == [400]
+
+
+class FullTransport(StringTransport):
+    """That of a client which reads nothing."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.producer is not None:
+            self.producer.pauseProducing()
+
+
+def test_answers_that_are_not_read() -> None:
+    """While they hold too much no script is let in; it is again when they are read, or their clients go."""
+    server = Server(HELLO, waiting=600)
+    slow, gone = server.connect(), server.connect()
+    for connection in (slow, gone):
+        connection.transport = connection.protocol.transport = FullTransport()
+        connection.transport.registerProducer(connection.protocol, streaming=True)
+        connection.send(WHOLE)
+    assert server.site.unread > 600
+    assert server.request("GET", "/health").status == 200
+    assert server.execute({"script": "id"}).status == 503
+    gone.leave()
+    slow.transport.producer.resumeProducing()
+    assert server.site.unread == 0
+    assert server.execute({"script": "id"}).status == 200
 
 
 def test_body_is_not_on_disk() -> None:
