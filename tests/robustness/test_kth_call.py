@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from uuid import uuid4
@@ -109,8 +109,14 @@ def echo(server: ImpatientServer) -> Answer:
     return answer
 
 
+def nothing_left(engine: docker.APIClient, instance: str) -> None:
+    """No container of a server that has ended is there any more, soon."""
+    label = {"label": f"twisted-executor.instance={instance}"}
+    wait_until(lambda: not engine.containers(all=True, filters=label), "no container is left", NOTHING_LEFT)
+
+
 def starts(proxy: Proxy, engine: docker.APIClient, **settings: str) -> None:
-    """Start, answer while it starts, become ready, and be whole then."""
+    """Start, answer while it starts, become ready, be whole then, and leave nothing."""
     with impatient(proxy, **settings) as server, ThreadPoolExecutor() as threads:
         wait_until(server.listening, "it listens")
         early = threads.submit(echo, server)
@@ -119,6 +125,8 @@ def starts(proxy: Proxy, engine: docker.APIClient, **settings: str) -> None:
         server.full()
         proxy.disarm()
         Whole.of(server, engine, proxy).check()
+        instance = server.instance
+    nothing_left(engine, instance)
 
 
 def test_start(proxy: Proxy, engine: docker.APIClient) -> None:
@@ -141,19 +149,12 @@ def test_start_that_fills(proxy: Proxy, engine: docker.APIClient, way: Way) -> N
         try:
             starts(proxy, engine, volume=volume)
         finally:
-            wait_until(lambda: removed(engine, volume), "the volume is not in use")
+            for left in engine.containers(all=True, filters={"volume": volume}):
+                engine.remove_container(left["Id"], force=True)
+            with suppress(docker.errors.NotFound):
+                engine.remove_volume(volume)
 
     each_call(proxy, lambda _: way, operate, background=True)
-
-
-def removed(engine: docker.APIClient, volume: str) -> bool:
-    try:
-        engine.remove_volume(volume)
-    except docker.errors.NotFound:
-        return True
-    except docker.errors.APIError:
-        return False
-    return True
 
 
 @quick_ways
@@ -214,11 +215,11 @@ def test_shutdown(proxy: Proxy, engine: docker.APIClient, way: Way) -> None:
         proxy.disarm()
         with impatient(proxy, POOL_SIZE="2", DRAIN_TIMEOUT="1") as server:
             server.ready().full()
-            label = {"label": f"twisted-executor.instance={server.instance}"}
+            instance = server.instance
             proxy.arm(k, way, of_operations)
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(60) in (-signal.SIGTERM, 1)
-            wait_until(lambda: not engine.containers(all=True, filters=label), "no container is left", NOTHING_LEFT)
+            nothing_left(engine, instance)
             assert "Traceback" not in server.log, server.log
 
     each_call(proxy, lambda _: way, operate, background=False)
