@@ -21,8 +21,9 @@ from tests.engine.server_process import BUSYBOX, Answer, ServerProcess, wait_unt
 class Relay:
     """A socket between server and engine that a test can take away."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, engine: str = "/var/run/docker.sock") -> None:
         self.path = path
+        self._engine = engine
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
 
@@ -48,7 +49,7 @@ class Relay:
             except OSError:
                 return
             far = socket.socket(socket.AF_UNIX)
-            far.connect("/var/run/docker.sock")
+            far.connect(self._engine)
             self._sockets += [near, far]
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
