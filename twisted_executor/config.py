@@ -145,7 +145,7 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
     ),
     "Requests": (
         _V("MAX_REQUEST_BYTES", "4m", values.size(KIB, GIB), "The largest request."),
-        _V("MAX_WAITING_BYTES", "64m", values.size(KIB, 1024 * GIB), 
+        _V("MAX_WAITING_BYTES", "64m", values.size(KIB, 1024 * GIB),
            "Requests that wait or run; as much again those on their way, and answers that are not read."),
         _V("QUEUE_SIZE", "100", values.integer(1, 1_000_000), "Requests that may wait for a container of one pool."),
         _V("QUEUE_TIMEOUT", "30", values.duration(0, _DAY), "Seconds that a request may wait."),
