@@ -86,7 +86,6 @@ class Proxy:
         self._counted: Callable[[Call], bool] = every
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._streams = 0
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(100)
@@ -103,12 +102,6 @@ class Proxy:
         with self._lock:
             self._k = 0
             return self.hit
-
-    @property
-    def kept(self) -> int:
-        """Connections that the server has open and through which no stream goes."""
-        with self._lock:
-            return len(self._open) // 2 - self._streams
 
     def close(self) -> None:
         """Take the engine away."""
@@ -185,16 +178,12 @@ class Proxy:
                     self.deliver(near, data)
             _end(near)
 
-        with self._lock:
-            self._streams += 1
         threading.Thread(target=downwards, daemon=True).start()
         with contextlib.suppress(OSError):
             while data := _some(requests):
                 far.sendall(data)
         _end(near)
         _end(far)
-        with self._lock:
-            self._streams -= 1
         raise _Ended
 
 

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from itertools import count
 from uuid import uuid4
 
@@ -22,7 +21,6 @@ NOSHELL = "script-executor-test:noshell"
 NOWHERE = "127.0.0.1:9/absent"  # nobody listens there
 TRUTHFUL = {"engine_unavailable", "image_unavailable", "sandbox_lost", "overloaded"}
 MOST_CALLS = 40  # of one operation
-MOST_KEPT = 25 * 12  # docker-py's limit, for each of our threads
 NOTHING_LEFT = 15.0  # seconds after the end of a server
 QUICK = (Way.RESET, Way.BROKEN, Way.LATE)
 LONG = [pytest.mark.long, pytest.mark.timeout(1200)]
@@ -61,35 +59,6 @@ def impatient(proxy: Proxy, **settings: str) -> Iterator[ImpatientServer]:
         server.discard()
 
 
-@dataclass(frozen=True)
-class Whole:
-    """What must hold of a server whose engine is behind the proxy.
-
-    docker-py keeps a connection for each URL that a thread has asked for, so a container that is replaced costs some;
-    they are no loss while there are not too many.
-
-    @ivar kept: such connections at first.
-    """
-
-    invariants: Invariants
-    proxy: Proxy
-    kept: int
-
-    @classmethod
-    def of(cls, server: ImpatientServer, engine: docker.APIClient, proxy: Proxy) -> Whole:
-        """Remember how a server is that is ready."""
-        invariants = Invariants.of(server, engine)
-        return cls(invariants, proxy, proxy.kept)
-
-    def check(self) -> None:
-        """Look when the pool has its size."""
-        self.invariants.server.full()
-        before = self.invariants.before
-        assert self.proxy.kept <= MOST_KEPT
-        allowed = before.descriptors + max(0, self.proxy.kept - self.kept)
-        replace(self.invariants, before=replace(before, descriptors=allowed)).check()
-
-
 def truthful(answer: Answer, nonce: str) -> None:
     """It is the answer to this request, or says why there is none."""
     if answer.status == 200:
@@ -124,7 +93,7 @@ def starts(proxy: Proxy, engine: docker.APIClient, **settings: str) -> None:
         early.result(RECOVERY)
         server.full()
         proxy.disarm()
-        Whole.of(server, engine, proxy).check()
+        Invariants.of(server, engine).check()
         instance = server.instance
     nothing_left(engine, instance)
 
@@ -161,14 +130,14 @@ def test_start_that_fills(proxy: Proxy, engine: docker.APIClient, way: Way) -> N
 def test_execute_and_refill(proxy: Proxy, engine: docker.APIClient, way: Way) -> None:
     """Each call fails that replaces a container after a run that took too long."""
     with impatient(proxy) as server:
-        whole = Whole.of(server.ready(), engine, proxy)
+        invariants = Invariants.of(server.ready(), engine)
 
         def operate(_: int) -> None:
             nonce = uuid4().hex
             answer = server.execute(f"echo {nonce}; sleep 20", timeout=0.5)
             assert (answer.status, answer["status"], answer["stdout"]) == (200, "timeout", f"{nonce}\n")
             echo(server)
-            whole.check()
+            invariants.check()
 
         each_call(proxy, lambda _: way, operate, background=False)
 
@@ -177,7 +146,7 @@ def test_execute_and_refill(proxy: Proxy, engine: docker.APIClient, way: Way) ->
 def test_temporary(proxy: Proxy, engine: docker.APIClient, way: Way) -> None:
     """Each call fails that makes and removes a container of an image without a pool."""
     with impatient(proxy, TEMPORARY_IDLE_TTL="0", CUSTOM_IMAGE_PULL_RETRIES="0") as server:
-        whole = Whole.of(server.ready(), engine, proxy)
+        invariants = Invariants.of(server.ready(), engine)
 
         def empty() -> bool:
             pool = server.pool("temporary")
@@ -187,7 +156,7 @@ def test_temporary(proxy: Proxy, engine: docker.APIClient, way: Way) -> None:
             nonce = uuid4().hex
             truthful(server.execute(f"#!/bin/busybox sh\necho {nonce}", image=NOSHELL), nonce)
             wait_until(empty, "the temporary container is gone", RECOVERY)
-            whole.check()
+            invariants.check()
 
         each_call(proxy, lambda _: way, operate, background=False)
 
@@ -197,12 +166,12 @@ def test_failing_pull(proxy: Proxy, engine: docker.APIClient, way: Way) -> None:
     """Each call fails of a request whose image cannot be had anyway."""
     names = count()
     with impatient(proxy, CUSTOM_IMAGE_PULL_RETRIES="1", CUSTOM_IMAGE_PULL_TIMEOUT="2") as server:
-        whole = Whole.of(server.ready(), engine, proxy)
+        invariants = Invariants.of(server.ready(), engine)
 
         def operate(_: int) -> None:
             answer = server.execute("echo never", image=f"{NOWHERE}:{next(names)}")
             truthful(answer, "no script can run")
-            whole.check()
+            invariants.check()
 
         each_call(proxy, lambda _: way, operate, background=False)
 
