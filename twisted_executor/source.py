@@ -154,11 +154,10 @@ class EngineSource:
     async def _fill(self, volume: str, binary: bytes) -> None:
         """From the first configured image that the engine has; never from one that only a request named."""
         error: Exception = EngineError("No configured image is on the engine.")
-        name = f"twisted-executor-{self._policy.instance}-filler-{self._random_below(1 << 48):012x}"
         for reference in self._policy.fillers:
             try:
                 image = await self._images.resolve(reference)
-                await self._engine.fill_volume(volume, image.id, name, self._labels("filler"), binary)
+                await self._fill_from(image, volume, binary)
                 self.log.info("the agent is now in the volume {volume}", volume=volume)
                 return
             except CancelledError:
@@ -166,6 +165,23 @@ class EngineSource:
             except Exception as failure:
                 error = failure
         raise EngineError(f"The agent could not be brought to the engine: {error}")
+
+    async def _fill_from(self, image: ImageInfo, volume: str, binary: bytes) -> None:
+        """What is left of an attempt that failed, or was not waited for, is removed by its name."""
+        name = f"twisted-executor-{self._policy.instance}-filler-{self._random_below(1 << 48):012x}"
+        filling = self._engine.fill_volume(volume, image.id, name, self._labels("filler"), binary)
+        self._known.add(name)
+        try:
+            await shielded(filling)
+        except BaseException:
+            await uninterrupted(self._remove_filler(filling, name))
+            raise
+        finally:
+            self._known.discard(name)
+
+    async def _remove_filler(self, filling: Deferred[None], name: str) -> None:
+        await ended(filling)
+        await self._engine.remove(name)
 
     def sweep(self) -> Deferred[None]:
         """Remove containers of this server that it does not know, and old ones of any server that never started."""
@@ -180,7 +196,7 @@ class EngineSource:
                 ours = container.labels.get(INSTANCE_LABEL) == self._policy.instance
                 forgotten = ours and container.name not in known | self._known
                 abandoned = container.state == "created" and now - container.created > ABANDONED
-                if (forgotten and container.labels.get(LABEL) != "filler") or abandoned:
+                if forgotten or abandoned:
                     self.log.warn("removing {name}, which should not be there", name=container.name)
                     await self._engine.remove(container.id)
         except EngineError as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from twisted_executor.boundaries import Created, EngineInfo, ImageInfo
 from twisted_executor.confinement import Confinement
-from twisted_executor.errors import EngineError, EngineUnavailable
+from twisted_executor.errors import AgentMissing, EngineError, EngineTimeout, EngineUnavailable, ImageUnavailable
 from twisted_executor.run import RunPolicy
 from twisted_executor.source import ATTACH_LIMIT, PARALLEL, EngineSource, SourcePolicy
 
@@ -22,13 +22,19 @@ MIB = 1 << 20
 class Engine:
     """One that does everything at once, but for removals, which end when the test says so.
 
-    @ivar start_error: what start fails with.
+    @ivar start_error: what start fails with.  @ivar filling: that of the volume, which ends when the test says so.
     """
 
     def __init__(self) -> None:
         self.created: list[str] = []
         self.removing: list[Deferred[None]] = []
         self.start_error: Exception | None = None
+        self.filling: Deferred[None] = Deferred()
+        self.removed: list[str] = []
+
+    def fill_volume(self, volume: str, image: str, name: str, labels: Any, agent: bytes) -> Deferred[None]:
+        self.created.append(name)
+        return self.filling
 
     def info(self) -> Deferred[EngineInfo]:
         return succeed(EngineInfo("20", "1.41", "x86_64", "1", frozenset()))
@@ -41,6 +47,7 @@ class Engine:
         return succeed(None) if self.start_error is None else fail(self.start_error)
 
     def remove(self, container: str) -> Deferred[None]:
+        self.removed.append(container)
         self.removing.append(Deferred())
         return self.removing[-1]
 
@@ -120,3 +127,36 @@ def test_cancelled_while_it_cleans_up(bench: Bench) -> None:
     assert not came
     bench.engine.remove_all()
     assert len(came) == 1
+
+
+def without_agent(bench: Bench) -> tuple[Deferred[Any], list[Any]]:
+    """A creation that finds the volume empty, and has begun to fill it."""
+    bench.engine.start_error = AgentMissing("no such file or directory")
+    came: list[Any] = []
+    creation = bench.source.create("img")
+    creation.addBoth(lambda result: came.append(getattr(result, "value", result)))
+    bench.endpoint.made[0].dataReceived(b"HTTP/1.1 101 UPGRADED\r\n\r\n")
+    bench.engine.remove_all()
+    assert bench.engine.created[-1].startswith("twisted-executor-instance-filler-")
+    return creation, came
+
+
+def test_volume_that_cannot_be_filled(bench: Bench) -> None:
+    """The container for it is removed by its name, as the answer to its creation may be what was lost."""
+    _, came = without_agent(bench)
+    bench.engine.filling.errback(EngineTimeout("The engine did not answer."))
+    assert bench.engine.removed[-1] == bench.engine.created[-1]
+    bench.engine.remove_all()
+    assert isinstance(came[0], ImageUnavailable)
+
+
+def test_cancelled_while_it_fills(bench: Bench) -> None:
+    """A creation that is given up waits for the end of the filling, which cannot be stopped, and cleans up."""
+    creation, came = without_agent(bench)
+    creation.cancel()
+    assert bench.engine.removed[-1] != bench.engine.created[-1]
+    bench.engine.filling.callback(None)
+    assert bench.engine.removed[-1] == bench.engine.created[-1]
+    assert not came
+    bench.engine.remove_all()
+    assert isinstance(came[0], CancelledError)

@@ -77,19 +77,21 @@ def image(client: APIClient, reference: str) -> ImageInfo:
 def fill_volume(client: APIClient, volume: str, image: str, name: str, labels: Mapping[str, str], agent: bytes) -> None:
     """Put the agent into the volume through a container that is never started."""
     client.create_volume(volume, labels=dict(labels))
-    helper = client.create_container(
-        image=image,
-        entrypoint=[f"{AGENT_FOLDER}/agent"],
-        name=name,
-        labels=dict(labels),
-        use_config_proxy=False,
-        host_config=client.create_host_config(network_mode="none", mounts=[Mount(AGENT_FOLDER, volume, no_copy=True)]),
-    )["Id"]
     try:
-        if not _holds(client, helper, f"{AGENT_FOLDER}/agent"):
-            client.put_archive(helper, AGENT_FOLDER, agent_tar(agent))
+        client.create_container(
+            image=image,
+            entrypoint=[f"{AGENT_FOLDER}/agent"],
+            name=name,
+            labels=dict(labels),
+            use_config_proxy=False,
+            host_config=client.create_host_config(
+                network_mode="none", mounts=[Mount(AGENT_FOLDER, volume, no_copy=True)]
+            ),
+        )
+        if not _holds(client, name, f"{AGENT_FOLDER}/agent"):
+            client.put_archive(name, AGENT_FOLDER, agent_tar(agent))
     finally:
-        remove(client, helper)
+        remove(client, name)  # even where the answer to its creation was lost
 
 
 def _holds(client: APIClient, container: str, path: str) -> bool:
