@@ -301,6 +301,19 @@ def test_bodies_on_their_way() -> None:
     assert [answer.status for answer in two.answers()] == [400]
 
 
+@pytest.mark.parametrize("how", ["answered", "gone"])
+def test_nothing_is_held(how: str) -> None:
+    """A request that is over holds no connection, nor what its client has not read: it may be garbage for long."""
+    server = Server()
+    connection = server.connect()
+    connection.send(WHOLE)
+    (request,) = connection.protocol.requests
+    if how == "answered":
+        server.executor.finish()
+    connection.leave()
+    assert request.transport is None
+
+
 class FullTransport(StringTransport):
     """That of a client which reads nothing."""
 
