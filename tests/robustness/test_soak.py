@@ -14,23 +14,25 @@ from tests.robustness.soak import Findings, soak
 LONG = 600.0  # seconds
 
 
-def sound(found: Findings) -> None:
+def sound(found: Findings, availability: float) -> None:
     """Every answer was right or an honest refusal, and refusals had their reasons."""
     assert not found.wrong, found.table()
     assert found.codes[RIGHT] > 0
-    assert found.availability >= 0.999, found.table()
+    assert found.availability >= availability, found.table()
 
 
 def test_short() -> None:
-    """Half a minute with two faults."""
-    sound(soak(30, seed=1, fault_every=12))
+    """Twenty seconds with a fault."""
+    found = soak(20, seed=1, fault_every=8)
+    assert found.faults.total() >= 1
+    sound(found, 0.99)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(LONG + 300)
 def test_long() -> None:
     """Ten minutes."""
-    sound(soak(LONG, seed=2, fault_every=60))
+    sound(soak(LONG, seed=2, fault_every=60), 0.999)
 
 
 class Liar(ServerProcess):
