@@ -17,9 +17,10 @@ MIB = 1 << 20
 
 
 class OwnEngine:
-    """dockerd with a folder, a socket and a containerd of its own, and without a bridge.
+    """dockerd with a folder, a socket, a containerd and a network of its own.
 
-    containerd is a process beside it, as it is where systemd starts both: it outlives a dockerd that is killed.
+    In the machine's network it would use the other engine's bridge, or remove it (--bridge=none does).  containerd is a
+    process beside it, as it is where systemd starts both: it outlives a dockerd that is killed.
     """
 
     def __init__(self, folder: Path, *options: str) -> None:
@@ -42,8 +43,9 @@ class OwnEngine:
             self._containerd = subprocess.Popen(["containerd", *places], stdout=self._log, stderr=self._log)
             wait_until(Path(address).exists, "containerd")
         own = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid", "-H", self.host]
-        apart = ["--bridge=none", "--iptables=false", "--ip6tables=false", f"--containerd={address}"]
-        self.process = subprocess.Popen(["dockerd", *own, *apart, *self._options], stdout=self._log, stderr=self._log)
+        apart = ["--iptables=false", "--ip6tables=false", f"--containerd={address}"]
+        command = ["unshare", "--net", "dockerd", *own, *apart, *self._options]
+        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
         ping = ["docker", "-H", self.host, "version"]
         wait_until(lambda: subprocess.run(ping, capture_output=True, check=False).returncode == 0, "an engine")
         return self

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -283,22 +284,23 @@ def test_keys_and_names(installed: Folder, tmp_path: Path) -> None:
 def test_killed_server(installed: Folder, engine: docker.APIClient, left: Callable[[], list[str]]) -> None:
     """After kill -9, with a pid file that names another process: --stop removes what it left, and nothing else."""
     environ = {"HOST_PORT": str(free_port()), "POOL_SIZE": "1"}
-    own = _container(engine, "before")
-    assert installed.start(**environ).returncode == 0
-    os.kill(installed.pid, signal.SIGKILL)
-    (installed.path / ".run/server.pid").write_text(str(os.getpid()))
-    assert curl(installed.start(**environ))["success"]
-    os.kill(installed.pid, signal.SIGKILL)
-    lost = _container(engine, "lost")
-    living = [_container(engine, "living", start=True), _container(engine, "living")]
+    made = [own := _container(engine, "before")]
     try:
+        assert installed.start(**environ).returncode == 0
+        os.kill(installed.pid, signal.SIGKILL)
+        (installed.path / ".run/server.pid").write_text(str(os.getpid()))
+        assert curl(installed.start(**environ))["success"]
+        os.kill(installed.pid, signal.SIGKILL)
+        made += [lost := _container(engine, "lost")]
+        made += [_container(engine, "living", start=True), _container(engine, "living")]
         assert steps(installed.run("--stop"))[-1].startswith("Removing what it left")
         there = {c["Id"] for c in engine.containers(all=True, filters={"label": LABEL})}
         assert lost not in there
-        assert {own, *living} <= there
+        assert {own, *made[2:]} <= there
     finally:
-        for container in (own, *living):
-            engine.remove_container(container, force=True)
+        for container in made:
+            with suppress(docker.errors.NotFound):
+                engine.remove_container(container, force=True)
     assert left() == []
 
 

@@ -20,7 +20,7 @@ from tests.security.machine import machine
 LIMIT = 1800  # seconds
 pytestmark = [pytest.mark.long, pytest.mark.timeout(LIMIT)]
 HERE = Path(__file__).parent
-SELECTED = "holds or ends or (not_ready and not network)"  # these engines have no bridge
+SELECTED = "holds or ends or (not_ready and not network)"  # the machine's has no bridge
 
 
 def checked(host: str) -> None:
