@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import docker
@@ -205,7 +205,7 @@ def main() -> None:
     found = soak(60 * options.minutes, options.seed, options.fault_every, lambda line: print(line, flush=True))
     print(found.table())
     if options.json:
-        options.json.write_text(json.dumps(asdict(found), indent=2) + "\n")
+        options.json.write_text(json.dumps(vars(found), indent=2) + "\n")
     sys.exit(bool(found.wrong))
 
 
