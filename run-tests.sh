@@ -126,7 +126,7 @@ run_pytest() {
 }
 
 main() {
-    local mode=all limit=1200
+    local mode=all limit=3600
     case ${1:-} in
         --unit) mode=unit && shift ;;
         --long) mode=long && limit=7200 && packages+=("${long_packages[@]}") && shift ;;
