@@ -49,6 +49,11 @@ class Attachment(Protocol):
         self._frames = StreamFrames()
         self._decoder = AgentDecoder()
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing has begun on the stream that has not ended."""
+        return self._frames.whole and self._decoder.whole
+
     def connectionMade(self) -> None:
         """Ask the engine to attach us."""
         assert self.transport is not None

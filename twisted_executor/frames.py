@@ -43,6 +43,11 @@ class StreamFrames:
             else:
                 yield self._stream, piece
 
+    @property
+    def whole(self) -> bool:
+        """Whether the bytes so far end with a frame."""
+        return not self._header and self._left == 0
+
     def _begin(self, data: bytes, at: int) -> int:
         """Take what is there of a header; the place behind it."""
         until = at + _HEADER - len(self._header)

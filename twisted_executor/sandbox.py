@@ -263,7 +263,11 @@ class Sandbox:
 
     def _overdue(self) -> None:
         """The agent has not ended the run at its limit; the server does."""
-        self._die("The run was over its limit and the agent did not end it.", overdue=True)
+        assert self._stream is not None
+        if self._stream.whole:
+            self._die("The run was over its limit and the agent did not end it.", overdue=True)
+        else:
+            self._die("The container's stream fell silent in the middle of a frame.")
 
     def _die(self, reason: str, overdue: bool = False) -> None:
         if self._state is State.DEAD:

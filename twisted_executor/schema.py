@@ -15,6 +15,8 @@ from twisted_executor.images import canonical
 
 MOST_STRINGS = 1 << 20  # bytes of args and env together: the kernel's limit is a quarter of the stack, 2 MiB here
 STRING_COST = 9  # bytes that the kernel counts for each beside its text: its zero and its pointer
+MOST_COUNT = MOST_STRINGS // STRING_COST
+MOST_QUOTES = 4 * MOST_COUNT + 64  # in a body: two for each string, two strings for each variable, and the fields
 MOST_STRING = 128 << 10  # bytes of one of them, its zero included: MAX_ARG_STRLEN, execve(2)
 MOST_TENANT = 128  # characters
 
@@ -96,6 +98,9 @@ def decode_job(body: bytes, rules: JobRules, request_id: str, key: str) -> Job:
     """
     if not body:
         raise InvalidRequest('The request has no body; send JSON such as {"script": "echo hi"}.')
+    # Each string of JSON begins with a quote that no backslash stands before.
+    if body.count(b'"') - body.count(b'\\"') > MOST_QUOTES:
+        raise InvalidRequest(f'The body has too many strings; {MOST_COUNT} in "args" and "env" are the most.')
     request = _decoded(body)
     if not request.script:
         raise InvalidRequest('"script" is missing or empty; it must be the text of a script.')
@@ -166,9 +171,8 @@ def _size(text: str) -> int:
 def _check_count(args: list[str], env: dict[str, str]) -> None:
     """Before each of them is looked at."""
     count = len(args) + len(env)
-    most = MOST_STRINGS // STRING_COST
-    if count > most:
-        raise InvalidRequest(f'"args" and "env" are {count} strings together; {most} are the most.')
+    if count > MOST_COUNT:
+        raise InvalidRequest(f'"args" and "env" are {count} strings together; {MOST_COUNT} are the most.')
 
 
 def _check_total(args: tuple[bytes, ...], env: tuple[tuple[bytes, bytes], ...]) -> None:

@@ -157,6 +157,11 @@ class AgentDecoder:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def whole(self) -> bool:
+        """Whether the bytes so far end with a frame."""
+        return not self._buffer
+
     def feed(self, data: bytes) -> list[Event]:
         """The events that these bytes complete."""
         buffer = self._buffer

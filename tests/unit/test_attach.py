@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -87,6 +88,21 @@ def test_split_everywhere() -> None:
     for byte in stream:
         client.answer(bytes([byte]))
     assert client.events == [Pong()] * 3
+
+
+def test_whole() -> None:
+    """Known at each byte: whether a frame, of the engine's or of the agent's in it, has begun and not ended."""
+    pieces = [mux(1, PONG_FRAME[:5]), mux(1, PONG_FRAME[5:] + PONG_FRAME), mux(1, b""), mux(1, PONG_FRAME)]
+    client = Client(Endpoint())
+    client.answer(SWITCHED)
+    (attachment,) = client.found
+    assert isinstance(attachment, Attachment)
+    whole = []
+    for number, byte in enumerate(b"".join(pieces), 1):
+        client.answer(bytes([byte]))
+        if attachment.whole:
+            whole.append(number)
+    assert whole == list(accumulate(map(len, pieces)))[1:]
 
 
 @pytest.mark.parametrize(

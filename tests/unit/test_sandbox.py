@@ -49,6 +49,7 @@ class Stream:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.closed = False
+        self.whole = True
 
     def send(self, data: bytes) -> None:
         self.sent.append(data)
@@ -231,6 +232,13 @@ class SandboxTests(SynchronousTestCase):
         outcome = self.successResultOf(running)
         self.assertEqual((outcome.status, outcome.stdout, outcome.exit_code), (Status.TIMEOUT, b"so far", 137))
         self.assertEqual((self.engine.removed, self.successResultOf(settled)), (["box"], "timeout"))
+
+    def test_silent_in_a_frame(self) -> None:
+        """A stream that stopped in the middle of what it says is lost: how the run ended may have been behind it."""
+        running, _ = self.begin()
+        self.stream.whole = False
+        self.clock.advance(JOB.timeout + RUN_GRACE)
+        self.assertIn("middle of a frame", str(self.failureResultOf(running, SandboxLost).value))
 
     def test_paused(self) -> None:
         """A container that somebody froze is lost, not timed out."""

@@ -143,10 +143,27 @@ def test_all_strings() -> None:
     assert "together" in refusal_of({"script": "id", "args": half, "env": env | {"MORE": "x" * 100_000}})
 
 
+def test_quotes() -> None:
+    """More strings than can be are refused before they are decoded; quotes within a string are none."""
+    names = ",".join(f'"{number:x}\\\\":"\\\\"' for number in range(300_000))
+    assert "too many strings" in refusal_of(f'{{"script": "id", "env": {{{names}}}}}'.encode())
+    assert job_of({"script": '"' * 1_000_000}).script == b'"' * 1_000_000
+    assert len(job_of({"script": "id", "env": {f"{number:x}": "" for number in range(64_000)}}).env) == 64_000
+
+
 @pytest.mark.parametrize(
-    "body", [b"[" * 1_000_000, b'{"a":' * 500_000, b'{"script":' + b"[" * 1_000_000, b'{"env":{"A":' + b"{" * 1_000_000,
-             b'{"timeout":' + b"1" * 1_000_000, b'{"timeout":1e' + b"9" * 1_000_000],
-)  # fmt: skip
+    "body",
+    [
+        b"[" * 1_000_000,
+        b'{"a":' * 500_000,
+        b'{"script":' + b"[" * 1_000_000,
+        b'{"env":{"A":' + b"{" * 1_000_000,
+        b'{"env":{' + b'"":"",' * 800_000,
+        b'{"timeout":' + b"1" * 1_000_000,
+        b'{"timeout":1e' + b"9" * 1_000_000,
+    ],
+    ids=lambda body: body[:12].decode(),
+)
 def test_nothing_is_slow(body: bytes) -> None:
     """Depth and length cost no time: a megabyte is refused in a few milliseconds of processor time."""
     began = time.process_time()
