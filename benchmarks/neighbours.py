@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from benchmarks import load
 from benchmarks.figures import MEDIAN, Report, in_turn, spread
@@ -29,7 +29,7 @@ def neighbours(report: Report, ours: ServerProcess, rounds: int, seconds: float)
 
     def beside(script: str | None) -> Callable[[float], Mapping[str, float]]:
         def measure(slice_: float) -> Mapping[str, float]:
-            with attacked(ours, script):
+            with attacked(ours, script) if script else nullcontext():
                 until = time.perf_counter() + slice_
                 times = []
                 while time.perf_counter() < until:
@@ -47,22 +47,19 @@ def neighbours(report: Report, ours: ServerProcess, rounds: int, seconds: float)
 
 
 @contextmanager
-def attacked(server: ServerProcess, script: str | None) -> Iterator[None]:
+def attacked(server: ServerProcess, script: str) -> Iterator[None]:
     """Run it again and again meanwhile."""
     over = threading.Event()
 
     def attack() -> None:
         while not over.is_set():
-            server.execute(script or "", tenant="attacker", timeout=1)
+            server.execute(script, tenant="attacker", timeout=1)
 
     thread = threading.Thread(target=attack)
-    if script:
-        thread.start()
+    thread.start()
+    time.sleep(0.2)  # it has begun
     try:
-        if script:
-            time.sleep(0.2)  # it has begun
         yield
     finally:
         over.set()
-        if script:
-            thread.join()
+        thread.join()

@@ -6,12 +6,11 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import docker
 
@@ -19,8 +18,8 @@ from benchmarks import load, peers
 from benchmarks.figures import MEDIAN, P99, RATE, Report, in_turn, spread
 from benchmarks.neighbours import neighbours
 from benchmarks.stages import stages
-from tests.engine.server_process import BUSYBOX, ServerProcess, wait_until
-from tests.engine.weakened import built
+from tests.engine.server_process import BUSYBOX, TWISTD, ServerProcess, wait_until
+from tests.engine.weakened import built, weakened
 
 OTHER_IMAGE = "script-executor-test:noshell"  # small, and without a pool
 POOL = 4
@@ -36,9 +35,9 @@ class Plan:
 
 
 @contextmanager
-def server(size: int = POOL, changes: Mapping[str, Any] | None = None, **environ: str) -> Iterator[ServerProcess]:
+def server(size: int = POOL, twistd: Sequence[str] = TWISTD, **environ: str) -> Iterator[ServerProcess]:
     """A server of its own with the default limits, its pool full."""
-    running = ServerProcess(changes=changes, BASE_IMAGE=BUSYBOX, POOL_SIZE=str(size), **environ)
+    running = ServerProcess(twistd=twistd, BASE_IMAGE=BUSYBOX, POOL_SIZE=str(size), **environ)
     try:
         running.ready(180)
         running.full(seconds=180)
@@ -185,7 +184,7 @@ def protections(report: Report, plan: Plan) -> None:
         for name, parts in VARIANTS.items():
             place = Path(folder) / (parts or "ALL")
             volumes.append(built(place, parts))
-            one = stack.enter_context(server(1, {"agents": str(place)}))
+            one = stack.enter_context(server(1, weakened(agents=str(place))))
             contenders[name] = load.wrk(one.port, 1)
             if name in (ALL, NONE):
                 contenders[f"{name}, a file is left"] = load.wrk(one.port, 1, "echo hi >/tmp/$$; echo hi")

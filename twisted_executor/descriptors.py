@@ -26,6 +26,6 @@ def left_for_clients(files: int, containers: int, calls: int) -> int:
     """Connections of clients that leave room for all else.
 
     @param files: that may be open.  @param containers: each has a stream, and a successor that is made before it goes.
-    @param calls: of the engine at once, each with a connection that is kept.
+    @param calls: of the engine at once, each on a connection of its own.
     """
     return max(LEAST, files - OURS - 2 * containers - calls)

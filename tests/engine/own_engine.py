@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.engine.server_process import PROJECT, wait_until
+from tests.engine.server_process import make_images, wait_until
 
 MIB = 1 << 20
 
@@ -52,8 +51,7 @@ class OwnEngine:
 
     def with_images(self, *names: str) -> OwnEngine:
         """Make these test images in it."""
-        environ = os.environ | {"DOCKER_HOST": self.host}
-        subprocess.run([PROJECT / "tests/images/build.sh", *names], env=environ, check=True)
+        make_images(*names, DOCKER_HOST=self.host)
         return self
 
     def send(self, number: int) -> None:
@@ -87,9 +85,12 @@ class OwnEngine:
 
 
 @contextmanager
-def own_engine(*options: str, images: tuple[str, ...] = ("busybox",)) -> Iterator[OwnEngine]:
-    """One that is started, with these test images."""
+def own_engine(*options: str, images: tuple[str, ...] = ("busybox",), disk: str | None = None) -> Iterator[OwnEngine]:
+    """One that is started, with these test images.  @param disk: the size of one of its own, in memory: 64m."""
     engine = OwnEngine(Path(tempfile.mkdtemp(prefix="engine-", dir="/var/tmp")), *options)
+    if disk:
+        (data := engine.folder / "data").mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", data], check=True)
     try:
         yield engine.start().with_images(*images)
     finally:

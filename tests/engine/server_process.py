@@ -11,12 +11,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[2]
 BUSYBOX = "script-executor-test:busybox"
+TWISTD = (str(Path(sys.executable).parent / "twistd"),)
+
+
+def make_images(*names: str, **environ: str) -> None:
+    """Make these test images, all of the usual ones without a name, where the engine does not have them."""
+    subprocess.run([PROJECT / "tests/images/build.sh", *names], env=os.environ | environ, check=True, timeout=900)
 
 
 def free_port() -> int:
@@ -60,26 +66,18 @@ class Answer:
 class ServerProcess:
     """`twistd script-executor` with these variables, on a free port of loopback."""
 
-    def __init__(self, *, changes: Mapping[str, Any] | None = None, **environ: str) -> None:
-        """@param changes: what is left out or replaced; see weakened.py.
-
-        DESCRIPTORS is no variable of the server's, but how many files it may have open.
-        """
+    def __init__(self, *, twistd: Sequence[str] = TWISTD, **environ: str) -> None:
+        """@param twistd: the command that stands for it, run in the project's folder."""
         self.port = free_port()
         defaults = {"BASE_IMAGE": BUSYBOX, "POOL_SIZE": "2", "PATH": os.environ["PATH"]}
         if "DOCKER_HOST" in os.environ:
             defaults["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
         # A file, not a pipe: a server that logs much must not block on a test that does not read.
         log, self._log = tempfile.mkstemp(prefix="server-", suffix=".log")
-        twistd = [str(Path(sys.executable).parent / "twistd")]
-        if changes is not None:
-            twistd = [sys.executable, "-m", "tests.engine.weakened", json.dumps(changes)]
-        if descriptors := environ.pop("DESCRIPTORS", None):
-            twistd = ["prlimit", f"--nofile={descriptors}:{descriptors}", *twistd]
         self.process = subprocess.Popen(
             [*twistd, "-n", "--pidfile=", "script-executor", "--port", str(self.port)],
             env=defaults | environ,
-            cwd="/" if changes is None else PROJECT,
+            cwd=PROJECT,
             stdout=log,
             stderr=subprocess.STDOUT,
         )

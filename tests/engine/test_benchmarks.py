@@ -11,8 +11,7 @@ import docker
 import pytest
 
 from benchmarks.sections import SECTIONS
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.engine.server_process import PROJECT
 
 
 def measured(folder: Path, *sections: str) -> tuple[str, dict[str, list[dict[str, object]]]]:
@@ -21,7 +20,7 @@ def measured(folder: Path, *sections: str) -> tuple[str, dict[str, list[dict[str
     command = [sys.executable, "-m", "benchmarks", "--rounds", "1", "--seconds", "0.5", "--only", *sections]
     done = subprocess.run(
         [*command, "--json", figures, "--plot", folder / "plot.svg"],
-        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
+        cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "<svg" in (folder / "plot.svg").read_text()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.engine.server_process import ServerProcess
+from tests.engine.server_process import ServerProcess, make_images
 
 pytestmark = pytest.mark.long
 IMAGE = "script-executor-test:tools"
-BUILD = Path(__file__).parents[1] / "images" / "build.sh"
 
 PYTHON_PROCESSES = """#!/usr/bin/python3
 from multiprocessing import Pool, Queue, Lock, shared_memory
@@ -104,7 +101,7 @@ gcc -fsanitize=address -g -o main main.c || exit 90
 
 
 def started(**environ: str) -> Iterator[ServerProcess]:
-    subprocess.run([BUILD, "tools"], check=True, timeout=900)
+    make_images("tools")
     running = ServerProcess(
         BASE_IMAGE=IMAGE, POOL_SIZE="1", TIMEOUT="120", MEMORY_LIMIT="1g", TMPFS_SIZE="400m", CPU_LIMIT="2", **environ
     )

@@ -1,4 +1,4 @@
-"""twistd with something left out, to see what that protects: python weakened.py CHANGES [twistd's arguments].
+"""twistd with something left out, to see what that protects: python -m tests.engine.weakened CHANGES [its arguments].
 
 CHANGES is JSON: "agents", a folder with bin/agent-x86_64 and the like; "host", fields of the engine's HostConfig that
 replace ours; "probe", false when a container is used whatever the agent sees in it.  Only for tests and benchmarks: the
@@ -21,6 +21,11 @@ from twisted_executor import agent
 from twisted_executor.boundaries import ContainerSpec
 from twisted_executor.confinement import Confinement
 from twisted_executor.engine.control import DockerEngine
+
+
+def weakened(**changes: Any) -> list[str]:
+    """The command."""
+    return [sys.executable, "-m", "tests.engine.weakened", json.dumps(changes)]
 
 
 def built(folder: Path, switched_off: str) -> str:

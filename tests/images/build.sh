@@ -3,8 +3,8 @@
 #
 #   tests/images/build.sh [name ...]     all of them without a name
 #
-# An image that the engine has already, made by the same version of this script and its programs, is left alone. REPOSITORY gives them
-# another name than script-executor-test.
+# An image that the engine has already, made by the same version of this script and its programs, is left alone.
+# REPOSITORY gives them another name than script-executor-test.
 set -euo pipefail
 
 repository=${REPOSITORY:-script-executor-test}

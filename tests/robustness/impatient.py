@@ -6,36 +6,18 @@ cannot wait for the end of each of many calls that hang.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import tempfile
 
 from twisted.scripts.twistd import run
 
-from tests.engine.server_process import BUSYBOX, PROJECT, ServerProcess, free_port
 from twisted_executor.engine import calls
 
 LIMIT = 2.0  # seconds; the two processors may be busy with others
 
 
-class ImpatientServer(ServerProcess):
-    """A server as a process that waits for the engine only for `LIMIT` seconds, with a pool of one container."""
-
-    def __init__(self, *, volume: str = "", **environ: str) -> None:
-        """@param volume: of the agent; a new one has to be filled."""
-        self.port = free_port()
-        defaults = {"BASE_IMAGE": BUSYBOX, "POOL_SIZE": "1", "PATH": os.environ["PATH"]}
-        log, self._log = tempfile.mkstemp(prefix="server-", suffix=".log")
-        begin = [sys.executable, "-m", "tests.robustness.impatient", str(LIMIT), volume]
-        self.process = subprocess.Popen(
-            [*begin, "-n", "--pidfile=", "script-executor", "--port", str(self.port)],
-            env=defaults | environ,
-            cwd=PROJECT,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        os.close(log)
+def impatient(volume: str = "") -> list[str]:
+    """The command, with a limit of `LIMIT`.  @param volume: of the agent; a new one has to be filled."""
+    return [sys.executable, "-m", "tests.robustness.impatient", str(LIMIT), volume]
 
 
 def main(limit: float, volume: str) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 import docker
 
 from tests.engine.own_engine import own_engine
+from tests.engine.relay import Relay
 from tests.engine.server_process import ServerProcess
-from tests.engine.test_trouble import Relay
 from tests.robustness.invariants import MIB, Invariants, held
 from tests.robustness.mix import RIGHT, Client, Wrong
 

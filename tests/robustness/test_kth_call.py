@@ -12,8 +12,8 @@ from uuid import uuid4
 import docker
 import pytest
 
-from tests.engine.server_process import Answer, wait_until
-from tests.robustness.impatient import ImpatientServer
+from tests.engine.server_process import Answer, ServerProcess, wait_until
+from tests.robustness.impatient import impatient
 from tests.robustness.invariants import RECOVERY, Invariants
 from tests.robustness.proxy import Proxy, Way, every, of_operations
 
@@ -50,9 +50,9 @@ def each_call(proxy: Proxy, ways: Callable[[int], Way], operate: Callable[[int],
 
 
 @contextmanager
-def impatient(proxy: Proxy, **settings: str) -> Iterator[ImpatientServer]:
-    """A server whose engine is behind the proxy."""
-    server = ImpatientServer(DOCKER_HOST=proxy.url, **settings)
+def behind(proxy: Proxy, volume: str = "", **settings: str) -> Iterator[ServerProcess]:
+    """An impatient server whose engine is behind the proxy."""
+    server = ServerProcess(twistd=impatient(volume), DOCKER_HOST=proxy.url, **{"POOL_SIZE": "1"} | settings)
     try:
         yield server
     finally:
@@ -70,7 +70,7 @@ def truthful(answer: Answer, nonce: str) -> None:
         assert (answer.status, answer["code"]) == (422, "image_not_found"), answer
 
 
-def echo(server: ImpatientServer) -> Answer:
+def echo(server: ServerProcess) -> Answer:
     """Run a script that any server can run; the answer is looked at."""
     nonce = uuid4().hex
     answer = server.execute(f"echo {nonce}")
@@ -86,7 +86,7 @@ def nothing_left(engine: docker.APIClient, instance: str) -> None:
 
 def starts(proxy: Proxy, engine: docker.APIClient, **settings: str) -> None:
     """Start, answer while it starts, become ready, be whole then, and leave nothing."""
-    with impatient(proxy, **settings) as server, ThreadPoolExecutor() as threads:
+    with behind(proxy, **settings) as server, ThreadPoolExecutor() as threads:
         wait_until(server.listening, "it listens")
         early = threads.submit(echo, server)
         server.ready(RECOVERY)
@@ -129,7 +129,7 @@ def test_start_that_fills(proxy: Proxy, engine: docker.APIClient, way: Way) -> N
 @quick_ways
 def test_execute_and_refill(proxy: Proxy, engine: docker.APIClient, way: Way) -> None:
     """Each call fails that replaces a container after a run that took too long."""
-    with impatient(proxy) as server:
+    with behind(proxy) as server:
         invariants = Invariants.of(server.ready(), engine)
 
         def operate(_: int) -> None:
@@ -145,7 +145,7 @@ def test_execute_and_refill(proxy: Proxy, engine: docker.APIClient, way: Way) ->
 @all_ways
 def test_temporary(proxy: Proxy, engine: docker.APIClient, way: Way) -> None:
     """Each call fails that makes and removes a container of an image without a pool."""
-    with impatient(proxy, TEMPORARY_IDLE_TTL="0", CUSTOM_IMAGE_PULL_RETRIES="0") as server:
+    with behind(proxy, TEMPORARY_IDLE_TTL="0", CUSTOM_IMAGE_PULL_RETRIES="0") as server:
         invariants = Invariants.of(server.ready(), engine)
 
         def empty() -> bool:
@@ -165,7 +165,7 @@ def test_temporary(proxy: Proxy, engine: docker.APIClient, way: Way) -> None:
 def test_failing_pull(proxy: Proxy, engine: docker.APIClient, way: Way) -> None:
     """Each call fails of a request whose image cannot be had anyway."""
     names = count()
-    with impatient(proxy, CUSTOM_IMAGE_PULL_RETRIES="1", CUSTOM_IMAGE_PULL_TIMEOUT="2") as server:
+    with behind(proxy, CUSTOM_IMAGE_PULL_RETRIES="1", CUSTOM_IMAGE_PULL_TIMEOUT="2") as server:
         invariants = Invariants.of(server.ready(), engine)
 
         def operate(_: int) -> None:
@@ -182,7 +182,7 @@ def test_shutdown(proxy: Proxy, engine: docker.APIClient, way: Way) -> None:
 
     def operate(k: int) -> None:
         proxy.disarm()
-        with impatient(proxy, POOL_SIZE="2", DRAIN_TIMEOUT="1") as server:
+        with behind(proxy, POOL_SIZE="2", DRAIN_TIMEOUT="1") as server:
             server.ready().full()
             instance = server.instance
             proxy.arm(k, way, of_operations)

@@ -7,14 +7,14 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 import docker
 import pytest
 
-from tests.engine.server_process import Answer, ServerProcess, wait_until
+from tests.engine.server_process import TWISTD, Answer, ServerProcess, wait_until
 from tests.robustness.invariants import MIB, Invariants, held
 
 HEAD = b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -25,8 +25,8 @@ def begin(engine: docker.APIClient) -> Iterator[Callable[..., Invariants]]:
     """Starts a server; what must hold holds again at the end."""
     started: list[Invariants] = []
 
-    def make(memory: int = 40 * MIB, **environ: str) -> Invariants:
-        server = ServerProcess(**environ)
+    def make(memory: int = 40 * MIB, twistd: Sequence[str] = TWISTD, **environ: str) -> Invariants:
+        server = ServerProcess(twistd=twistd, **environ)
         started.append(Invariants.of(server.ready(), engine, memory=memory))
         return started[-1]
 
@@ -84,7 +84,7 @@ def test_500_connections_with_room(begin: Callable[..., Invariants]) -> None:
 
 def test_few_descriptors(begin: Callable[..., Invariants]) -> None:
     """200 connections on 64 descriptors: those that there is room for are served, and nothing is broken after them."""
-    watched = begin(POOL_SIZE="2", DESCRIPTORS="64")
+    watched = begin(twistd=["prlimit", "--nofile=64:64", *TWISTD], POOL_SIZE="2")
     server = watched.server
     with ExitStack() as stack:
         clients = [stack.enter_context(connected(server)) for _ in range(200)]

@@ -14,6 +14,7 @@ import pytest
 
 from tests.engine.own_engine import OwnEngine, own_engine
 from tests.engine.server_process import ServerProcess, wait_until
+from twisted_executor.tap import STOP_LIMIT
 
 SOON = 5.0  # seconds in which containers end by themselves when their server is dead
 
@@ -119,6 +120,24 @@ def test_pulling(start: Callable[..., ServerProcess], ours: Callable[[], list[st
         thread.join()
     assert told == [503]
     assert ours() == []
+
+
+def test_engine_hangs(own: OwnEngine, start: Callable[..., ServerProcess], ours: Callable[[], list[str]]) -> None:
+    """An engine that does not answer cannot keep a server from ending; when it goes on, nothing is left."""
+    server = start(DRAIN_TIMEOUT="1").ready()
+    server.full()
+    told: list[int] = []
+    thread = threading.Thread(target=lambda: told.append(server.execute("sleep 20").status))
+    thread.start()
+    wait_until(lambda: server.pool()["busy_containers"] == 1, "it runs")
+    own.send(signal.SIGSTOP)
+    try:
+        assert server.stop(seconds=1 + STOP_LIMIT) == -signal.SIGTERM
+        thread.join()
+    finally:
+        own.send(signal.SIGCONT)
+    assert told == [503]
+    wait_until(lambda: ours() == [], "nothing is left", SOON)
 
 
 def test_two_servers(start: Callable[..., ServerProcess], ours: Callable[[], list[str]]) -> None:

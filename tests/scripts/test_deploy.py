@@ -403,7 +403,7 @@ USER = '[ "$1" = -u ] && echo 1000 || echo somebody'
             {
                 "python3": NO_VENV,
                 "id": "echo 0",
-                "apt-get": "echo \"E: Failed to fetch x  Temporary failure resolving 'deb.debian.org'\" >&2; exit 100",
+                "apt-get": "echo \"E: Failed to fetch x  Temporary failure resolving 'mirror.example'\" >&2; exit 100",
             },
             "python3-venv cannot be installed: packages cannot be downloaded",
         ),

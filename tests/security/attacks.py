@@ -50,7 +50,7 @@ ROWS = [
             ("open", "environ"),
             ("open", "maps"),
             ("list", "fd"),
-            ("list", "root/.script"),
+            ("list", "root/bin"),
             ("list", "cwd/"),
             ("write", "fd/0"),
             ("write", "fd/1"),

@@ -13,7 +13,7 @@ from tests.engine.conftest import engine as engine
 from tests.engine.conftest import nothing_left as nothing_left
 from tests.engine.conftest import ours as ours
 from tests.engine.server_process import ServerProcess, wait_until
-from tests.engine.weakened import built
+from tests.engine.weakened import built, weakened
 from tests.security.rows import Weakness
 
 IMAGE = "script-executor-test:attacks"
@@ -50,8 +50,8 @@ def weak(
             volume = built(folder, weakness.agent)
             if weakness.agent:
                 volumes.add(volume)
-            changes = {"agents": str(folder), "host": json.loads(weakness.host), "probe": False}
-            running = ServerProcess(changes=changes, **SETTINGS)
+            command = weakened(agents=str(folder), host=json.loads(weakness.host), probe=False)
+            running = ServerProcess(twistd=command, **SETTINGS)
             current[weakness] = running
             running.ready()
         return current[weakness]

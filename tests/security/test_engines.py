@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.engine.own_engine import own_engine
-from tests.engine.server_process import PROJECT
+from tests.engine.server_process import PROJECT, make_images
 from tests.security.machine import machine
 
 LIMIT = 1800  # seconds
@@ -26,7 +26,7 @@ SELECTED = "holds or ends or (not_ready and not network)"  # the machine's has n
 def checked(host: str) -> None:
     """Run the tests of this folder on another engine."""
     environ = os.environ | {"DOCKER_HOST": host}
-    subprocess.run([PROJECT / "tests/images/build.sh", "busybox", "attacks"], env=environ, check=True)
+    make_images("busybox", "attacks", DOCKER_HOST=host)
     command = [sys.executable, "-m", "pytest", "-q", "-m", "not long", "-k", SELECTED, HERE]
     done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-10000:]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.engine.server_process import ServerProcess, wait_until
+from tests.engine.weakened import weakened
 from tests.security.conftest import SETTINGS
 from tests.security.rows import NO_PROFILE
 
@@ -39,7 +40,7 @@ DROPPED: dict[str, tuple[dict[str, Any], str]] = {
 def test_not_ready(name: str) -> None:
     """The real engine is asked for less than the server wants: nothing runs, and health and answer give the reason."""
     changed, reason = DROPPED[name]
-    server = ServerProcess(changes={"host": changed}, **SETTINGS)
+    server = ServerProcess(twistd=weakened(host=changed), **SETTINGS)
     try:
         wait_until(lambda: server.listening() and server.pool(SETTINGS["BASE_IMAGE"])["last_failure"], "a failure")
         assert server.get("/health/ready").status == 503
