@@ -204,10 +204,6 @@ find_headers() {
     local secret
     headers=("Content-Type: application/json")
     header_words='-H "Content-Type: application/json"'
-    case ,${ALLOWED_HOSTS:-localhost}, in
-        *,localhost,* | *,\*,*) ;;
-        *) headers+=("Host: ${ALLOWED_HOSTS%%,*}") && header_words+=" -H \"Host: ${ALLOWED_HOSTS%%,*}\"" ;;
-    esac
     [ -n "${API_KEYS_FILE:-}" ] || return 0
     # The secret itself is for no screen.
     secret="sed -n '/^ *[^#].*:/{s/[^:]*: *//p;q}' $(printf %q "$(realpath "$API_KEYS_FILE")")"

@@ -2,7 +2,7 @@
 # To be sourced by development.sh: this machine's engine, the base image, and what a server leaves there.
 . .ci/engine.sh
 
-made_image=script-executor-base:local
+made_image=script-executor-base:busybox
 
 find_engine() {
     engine_answers || start_engine
@@ -71,7 +71,7 @@ make_image() {
         install_packages busybox-static
     fi
     touch .run/made_image
-    REPOSITORY=${made_image%:*} tests/images/build.sh "${made_image#*:}" >.run/image.log 2>&1 ||
+    deploy/base-images.sh busybox >.run/image.log 2>&1 ||
         die "$made_image cannot be made: $(reason .run/image.log)"
 }
 

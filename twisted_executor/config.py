@@ -158,8 +158,8 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
         _V("HOST_PORT", "8080", values.integer(1, 65535),
            "The port; with compose the one on the host, which leads to 8080 inside."),
         _V("ALLOWED_HOSTS", "", values.hosts,
-           "Names under which clients reach the server, separated by commas; *: any. Empty: localhost and every IP "
-           "address; with API keys any.", ()),
+           "Names under which clients reach the server, beside localhost and every IP address; separated by commas; *: "
+           "any. Empty with API keys: any.", ()),
         _V("API_KEYS_FILE", "", values.plain,
            "File with the keys that clients need, read again on SIGHUP: a line name:secret for each, or "
            "name:sha256:digest; empty: none needed."),

@@ -32,7 +32,7 @@ _OPEN = b"/health"
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
-    """@ivar hosts: names under which the server may be called; empty: localhost and literal IP addresses; "*": any.
+    """@ivar hosts: names under which the server may be called, beside localhost and every IP address; "*": any.
 
     @ivar keys: None: no key is asked for.
     @ivar most: bytes of a body.
@@ -82,7 +82,8 @@ class Gate:
         if "*" in hosts or (not hosts and self._rules.keys is not None):
             return
         name = match["name"].lower().decode("ascii")
-        if name in hosts or (not hosts and (name == "localhost" or _is_address(name))):
+        # A web page can give its own name the address of this server, but not one of these.
+        if name in hosts or name == "localhost" or _is_address(name):
             return
         raise Forbidden(f"This server is not to be called as {name}; ALLOWED_HOSTS names what it may be called.")
 

@@ -4,36 +4,17 @@
 #   tests/images/build.sh [name ...]     all of them without a name
 #
 # An image that the engine has already, made by the same version of this script and its programs, is left alone.
-# REPOSITORY gives them another name than script-executor-test.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. deploy/root-filesystems.sh
 
-repository=${REPOSITORY:-script-executor-test}
+repository=script-executor-test
 label=script-executor-test.version
-here=$(dirname "${BASH_SOURCE[0]}")
-version=$(cat "${BASH_SOURCE[0]}" "$here"/../security/*.c | sha256sum | cut -c1-16)
+version=$(cat tests/images/build.sh deploy/root-filesystems.sh tests/security/*.c | sha256sum | cut -c1-16)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# A root file system with Debian's static busybox under all of its names.
-busybox_root() {
-    local root=$1 name
-    mkdir -p "$root"/{bin,etc,root,tmp,usr/bin,var/tmp}
-    chmod 1777 "$root/tmp" "$root/var/tmp"
-    cp /bin/busybox "$root/bin/busybox"
-    for name in $(/bin/busybox --list); do
-        [ "$name" = busybox ] || ln -s busybox "$root/bin/$name"
-    done
-    ln -s /bin/busybox "$root/usr/bin/env"
-    printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$root/etc/passwd"
-    printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
-}
-
 make_busybox() {
-    busybox_root "$1"
-}
-
-# What deploy.sh uses where no registry can be reached.
-make_local() {
     busybox_root "$1"
 }
 
@@ -71,7 +52,7 @@ make_volumes() {
 make_attacks() {
     local source kernel=(-idirafter /usr/include -idirafter "/usr/include/$(uname -m)-linux-gnu")
     busybox_root "$1"
-    for source in "$here"/../security/*.c; do
+    for source in tests/security/*.c; do
         musl-gcc -std=gnu11 -static -Os -Wall -Wextra -Werror "${kernel[@]}" -o "$1/bin/$(basename "$source" .c)" "$source"
     done
     cp "$1/bin/attempt" "$1/bin/attempt-as-root"
@@ -89,21 +70,6 @@ make_tools() {
     debian_root "$1" python3,nodejs,gcc,libc6-dev,strace,default-jdk-headless,golang-go
 }
 
-# Arguments: the folder, packages.
-debian_root() {
-    local mirror
-    # shellcheck disable=SC2016
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $(codename)" | head -n 1)
-    debootstrap --variant=minbase --include="$2" "$(codename)" "$1" ${mirror:+"$mirror"} >"$work/log" 2>&1 ||
-        { tail -n 20 "$work/log" "$1/debootstrap/debootstrap.log" >&2; return 1; }
-    rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/usr/share/{doc,locale,man}/* "$1"/var/log/*
-}
-
-codename() {
-    # shellcheck source=/dev/null
-    (. /etc/os-release && echo "$VERSION_CODENAME")
-}
-
 is_current() {
     [ "$(docker image inspect --format "{{index .Config.Labels \"$label\"}}" "$repository:$1" 2>/dev/null)" = "$version" ]
 }
@@ -114,7 +80,7 @@ build() {
     echo "Making the image $repository:$name ..."
     mkdir "$work/$name"
     "make_$name" "$work/$name"
-    tar -C "$work/$name" --numeric-owner -c . | docker import "${changes[@]}" - "$repository:$name" >/dev/null
+    import_root "$work/$name" "$repository:$name" "${changes[@]}"
     rm -rf "${work:?}/$name"
 }
 

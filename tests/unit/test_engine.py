@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 import tarfile
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import docker.errors
@@ -12,6 +14,7 @@ import requests
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from twisted_executor.engine import access
 from twisted_executor.engine.calls import CALL_LIMIT, agent_tar, seconds
 from twisted_executor.engine.control import THREAD_LIMIT, DockerEngine, Limits
 from twisted_executor.engine.translation import pull_failed, translated
@@ -60,7 +63,7 @@ def test_types(error: Exception, kind: type[EngineError]) -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (PermissionError(13, "Permission denied"), "DOCKER_GID"),
+        (PermissionError(13, "Permission denied"), "No permission to use"),
         (FileNotFoundError(2, "No such file or directory"), "does not exist"),
         (ConnectionRefusedError(111, "Connection refused"), "refused"),
     ],
@@ -69,7 +72,38 @@ def test_unreachable(error: OSError, words: str) -> None:
     """Why the engine cannot be reached is told with its address and what would help."""
     sentence = str(translated(error, URL))
     assert words in sentence
-    assert URL in sentence
+    assert URL.removeprefix("unix://") in sentence
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "words"),
+    [
+        (0o660, 998, "group 998, and this process is in 10001, 10002 only"),
+        (0o660, 0, "put the line DOCKER_GID=0 into .env"),
+        (0o660, 10002, "although this process is in its group 10002"),
+        (0o640, 998, "its mode 640 lets no group write"),
+    ],
+)
+def test_no_permission(mode: int, owner: int, words: str) -> None:
+    """Who may not use the socket is told what would help."""
+    sentence = access.explained("/run/docker.sock", stat.S_IFSOCK | mode, owner, {10002, 10001})
+    assert words in sentence
+    assert "/run/docker.sock" in sentence
+
+
+def test_refusal(tmp_path: Path) -> None:
+    """The socket is looked at; where it cannot be, that is told."""
+    path = tmp_path / "docker.sock"
+    path.touch()
+    path.chmod(0o660)
+    assert f"its group {path.stat().st_gid}" in access.refusal(str(path))
+    assert "No such file" in access.refusal(str(path / "deeper").replace("docker.sock", "nowhere"))
+
+
+def test_absence(tmp_path: Path) -> None:
+    """A folder is what a bind mount makes when there is no socket."""
+    assert "is a folder" in access.absence(str(tmp_path))
+    assert "does not exist" in access.absence(str(tmp_path / "docker.sock"))
 
 
 @pytest.mark.parametrize(

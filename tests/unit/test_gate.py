@@ -55,9 +55,10 @@ def test_foreign_hosts(host: str) -> None:
 
 
 def test_allowed_hosts() -> None:
-    """A list is the whole list, "*" is any name, and with keys any name is fine as well."""
-    assert admit(host="Run.Example:443", hosts=("run.example",)) == ""
-    for other in ("localhost", "127.0.0.1", "a.run.example", "run.example.evil"):
+    """Names come beside localhost and addresses, "*" is any name, and with keys any name is fine as well."""
+    for host in ("Run.Example:443", "localhost", "127.0.0.1:8080", "[::1]"):
+        assert admit(host=host, hosts=("run.example",)) == ""
+    for other in ("example", "a.run.example", "run.example.evil", "127.0.0.1.evil"):
         with pytest.raises(Forbidden):
             admit(host=other, hosts=("run.example",))
     assert admit(host="any.example", hosts=("*",)) == ""

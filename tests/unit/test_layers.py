@@ -47,8 +47,8 @@ ORDER = (
     ),
     # Composition.
     ("tap",),
-    # For tests.
-    ("testing",),
+    # For tests, and a program of its own.
+    ("testing", "health_check"),
 )
 RANK = {module: rank for rank, module in enumerate(module for layer in ORDER for module in layer)}
 PURE = {module for layer in ORDER[:3] for module in layer}

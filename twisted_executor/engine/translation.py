@@ -5,6 +5,7 @@ from __future__ import annotations
 import docker.errors
 import requests
 
+from twisted_executor.engine import access
 from twisted_executor.engine.calls import AGENT_FOLDER
 from twisted_executor.errors import (
     AgentMissing,
@@ -58,9 +59,9 @@ def _is_permanent(sentence: str) -> bool:
 def _why_unreachable(error: Exception, url: str) -> str:
     text = str(error)
     if "PermissionError" in text or "Permission denied" in text:
-        return f"No permission to use {url}; the server's user must be in the group that owns the socket (DOCKER_GID)."
+        return access.refusal(url.removeprefix("unix://"))
     if "FileNotFoundError" in text or "No such file" in text:
-        return f"There is no Docker engine at {url}: the socket does not exist."
+        return access.absence(url.removeprefix("unix://"))
     if "ConnectionRefusedError" in text or "Connection refused" in text:
         return f"There is no Docker engine at {url}: the connection was refused."
     return f"The Docker engine at {url} cannot be reached: {text}"
