@@ -14,21 +14,25 @@ FROM ${BASE} AS build
 ARG EXTRA_CA_CERTIFICATES=
 ARG PIP_INDEX_URL=
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates python3-venv \
+    && case $(dpkg --print-architecture) in \
+        arm64) other="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;; \
+        *) other="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;; \
+    esac \
+    && apt-get install -y --no-install-recommends ca-certificates python3-venv musl-tools linux-libc-dev $other \
     && printf '%s\n' "$EXTRA_CA_CERTIFICATES" >/usr/local/share/ca-certificates/extra.crt \
     && update-ca-certificates
 ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /source
 COPY requirements.txt .
-# First what seldom changes; ziglang and setuptools are what the server is built with.
+# First what seldom changes; setuptools is what the server is built with.
 RUN python3 -m venv /opt/script-executor \
     && grep -v '^-e' requirements.txt >versions.txt \
-    && /opt/script-executor/bin/pip install -r versions.txt 'ziglang>=0.13' 'setuptools>=77'
+    && /opt/script-executor/bin/pip install -r versions.txt 'setuptools>=77'
 COPY . .
 # Neither tests nor what installs; and twistd's plugin cache, which nobody can write later. It must be newer than what
 # it is about, and a layer knows whole seconds only.
 RUN /opt/script-executor/bin/pip install --no-deps --no-build-isolation . \
-    && /opt/script-executor/bin/pip uninstall -y ziglang setuptools pip \
+    && /opt/script-executor/bin/pip uninstall -y setuptools pip \
     && find /opt/script-executor -type d \( -name test -o -name tests \) -prune -exec rm -r {} + \
     && /opt/script-executor/bin/twistd --help >/dev/null \
     && touch -d '1 minute' /opt/script-executor/lib/python3*/site-packages/twisted/plugins/dropin.cache

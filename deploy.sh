@@ -1,16 +1,22 @@
 #!/bin/bash
 # Runs the server from this folder.
 #
-#   ./deploy.sh --env development     install, start an engine if none answers, start the server, run a first script
+#   ./deploy.sh [--env production]    build the image, start it by compose, run a first script
+#   ./deploy.sh --dry-run             look at all, say what that would do, and change nothing
+#   ./deploy.sh --down                end it
+#   ./deploy.sh --env development     without a container: install into .venv, start the server, run a first script
 #   ./deploy.sh --stop                end what that started, and remove what it left on the engine
-#   ./deploy.sh [--env production]    not there yet
 #
-# Settings come from the environment, then from .env, as for docker-compose. Logs and pid files are in .run/.
-# Every step can be repeated: after a failure, or when this was killed, run it again.
+# Both install Debian's packages and start an engine where they are missing. Settings come from the environment, then
+# from .env, where only lines that have to change do. Logs and pid files are in .run/. Every step can be repeated: after
+# a failure, or when this was killed, run it again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 step_label=
+dry_run=
+# Where there is no such command, nothing is limited.
+command -v timeout >/dev/null || timeout() { shift; "$@"; }
 
 # Milliseconds; whole seconds where bash is older than 5.
 now() {
@@ -48,29 +54,29 @@ explain_exit() {
 }
 
 usage() {
-    sed -n '2,9s/^# \{0,1\}//p' deploy.sh
+    sed -n '2,13s/^# \{0,1\}//p' deploy.sh
 }
 
 # Lines NAME=value of .env, for what the environment does not set.
 read_dotenv() {
-    local line value
+    local line name value
     [ -f .env ] || return 0
     while IFS= read -r line || [ -n "$line" ]; do
         [[ $line =~ ^([A-Z][A-Z0-9_]*)=(.*)$ ]] || continue
-        [ -z "${!BASH_REMATCH[1]:-}" ] || continue
-        value=${BASH_REMATCH[2]%$'\r'}
+        name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]%$'\r'}
+        [ -z "${!name:-}" ] || continue
         case $value in
             \"*\" | \'*\') value=${value:1:${#value}-2} ;;
             *) value=${value%% #*} ;;
         esac
-        export "${BASH_REMATCH[1]}=$value"
+        export "$name=$value"
     done <.env
 }
 
-# Its place: what builds the server's own image and starts it by compose comes here.
 production() {
-    echo "deploy.sh: the production half is not there yet; ./deploy.sh --env development runs the server here." >&2
-    exit 2
+    # shellcheck source=deploy/production.sh
+    . deploy/production.sh
+    "$@"
 }
 
 development() {
@@ -80,22 +86,23 @@ development() {
 }
 
 main() {
-    local environment=production stop=
+    local environment=production action=start
     while [ $# -gt 0 ]; do
         case $1 in
             --env) environment=${2:-} && shift ;;
             --env=*) environment=${1#--env=} ;;
-            --stop) stop=yes ;;
+            --stop) environment=development && action=stop ;;
+            --down) action=down ;;
+            --dry-run) dry_run=yes ;;
             --help | -h) usage && exit 0 ;;
             *) environment= ;;
         esac
         [ $# = 0 ] || shift
     done
     trap explain_exit EXIT
-    case ${stop:-$environment} in
-        yes) development stop ;;
-        development) development start ;;
-        production) production ;;
+    case $environment-$action${dry_run:+-dry} in
+        production-*) production $action ;;
+        development-start | development-stop) development $action ;;
         *) usage >&2 && exit 2 ;;
     esac
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,29 +14,32 @@ BINARIES = SOURCE / "bin"
 
 # The kernel's headers of the build machine come after musl's own.
 _KERNEL = ["-idirafter", "/usr/include", "-idirafter", f"/usr/include/{sys.implementation._multiarch}"]
-_COMPILERS = {
-    "x86_64": (["musl-gcc", *_KERNEL], ["x86_64-linux-gnu-gcc"]),
-    "aarch64": (["aarch64-linux-musl-gcc"], ["aarch64-linux-gnu-gcc"]),
-}
+ARCHITECTURES = ("x86_64", "aarch64")
 _FLAGS = ["-std=c11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror", "-ffunction-sections", "-fdata-sections",
           "-Wl,--gc-sections"]  # fmt: skip
 
 
+def compilers(architecture: str, machine: str) -> list[list[str]]:
+    """The commands that can compile for this architecture on a machine of that one, the best first."""
+    own = [["musl-gcc", *_KERNEL]] if machine == architecture else []  # it compiles for no other
+    return [*own, [f"{architecture}-linux-musl-gcc"], [f"{architecture}-linux-gnu-gcc"]]
+
+
 def compiler(architecture: str) -> list[str] | None:
-    """The command of the first compiler for it that this machine has, or None."""
-    return next((list(command) for command in _COMPILERS[architecture] if shutil.which(command[0])), None)
+    """The first of these commands that this machine has, or None."""
+    return next((found for found in compilers(architecture, os.uname().machine) if shutil.which(found[0])), None)
 
 
 def requirements() -> list[str]:
     """What pip must bring for the build: a compiler for all architectures, where one is missing."""
-    return [] if all(map(compiler, _COMPILERS)) else ["ziglang>=0.13"]
+    return [] if all(map(compiler, ARCHITECTURES)) else ["ziglang>=0.13"]
 
 
 def build() -> None:
     """Compile what is older than its source."""
     BINARIES.mkdir(exist_ok=True)
     newest = max(path.stat().st_mtime for path in SOURCE.glob("*.[ch]"))
-    for architecture in _COMPILERS:
+    for architecture in ARCHITECTURES:
         target = BINARIES / f"agent-{architecture}"
         if not target.exists() or target.stat().st_mtime < newest:
             compile(architecture, target)

@@ -2,11 +2,11 @@
 # To be sourced by deploy.sh: the server as a daemon of this machine, in .venv, with this machine's engine.
 . deploy/machine.sh
 . deploy/engine.sh
+. deploy/first-script.sh
 
 python=.venv/bin/python
 log=.run/server.log
 pidfile=$PWD/.run/server.pid
-first_script='{"script": "echo \"Hello World\"\ndate\npwd"}'
 again="./deploy.sh --env development"
 
 start() {
@@ -199,18 +199,6 @@ wait_until_ready() {
     step_result=http://127.0.0.1:$port
 }
 
-# The headers that this server asks for, and the words for them in a command.
-find_headers() {
-    local secret
-    headers=("Content-Type: application/json")
-    header_words='-H "Content-Type: application/json"'
-    [ -n "${API_KEYS_FILE:-}" ] || return 0
-    # The secret itself is for no screen.
-    secret="sed -n '/^ *[^#].*:/{s/[^:]*: *//p;q}' $(printf %q "$(realpath "$API_KEYS_FILE")")"
-    headers+=("Authorization: Bearer $(eval "$secret")")
-    header_words+=" -H \"Authorization: Bearer \$($secret)\""
-}
-
 run_first_script() {
     find_headers
     answer=$(ask "$(server_pid)" 0 /execute "$first_script" "${headers[@]}") ||
@@ -218,10 +206,8 @@ run_first_script() {
 }
 
 tell_how() {
-    find_headers
     echo "Run it again, or end the server with ./deploy.sh --stop:"
-    echo "  curl -X POST http://localhost:$port/execute $header_words -d '$first_script'"
-    command -v curl >/dev/null || echo "(Debian's package curl is not installed.)"
+    tell_request "$port"
 }
 
 # Argument: its process.

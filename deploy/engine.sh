@@ -42,37 +42,34 @@ end_engine() {
     rm -f .run/dockerd.unit .run/dockerd.pid
 }
 
-# The base image: what the engine has, else what the registry gives, else one that is made here.
+# The default image: what the engine has, else what the registry gives, else one that is made here.
 find_image() {
-    local problem
     export BASE_IMAGE
-    if docker image inspect "$BASE_IMAGE" >/dev/null 2>&1; then
+    obtain_image BASE_IMAGE busybox
+    [ "$BASE_IMAGE" != "$made_image" ] || touch .run/made_image
+}
+
+# The same for any. Arguments: the variable that names it, and what deploy/base-images.sh calls what can stand for it.
+obtain_image() {
+    local variable=$1 wanted=${!1} problem
+    if docker image inspect "$wanted" >/dev/null 2>&1; then
         step_result="the engine has it"
         return
     fi
-    if timeout 300 docker pull -q "$BASE_IMAGE" >.run/pull.log 2>&1 9>&-; then
+    if timeout 300 docker pull -q "$wanted" >.run/pull.log 2>&1 9>&-; then
         step_result=pulled
         return
     fi
     problem=$(tail -n 1 .run/pull.log | sed 's/^Error response from daemon: //')
     case $problem in
         *denied* | *unauthorized* | *"manifest unknown"* | *"not found"* | *"invalid reference"* | *"no space left"*)
-            die "BASE_IMAGE=$BASE_IMAGE cannot be pulled: $problem; name another, or log in with docker login" ;;
+            die "$variable=$wanted cannot be pulled: $problem; name another, or log in with docker login" ;;
     esac
-    make_image
-    BASE_IMAGE=$made_image
-    step_result="no registry can be reached (${problem:-no answer in 300 seconds}), so $made_image is made of"
-    step_result+=" Debian's static busybox and used"
-}
-
-make_image() {
-    # A busybox that needs libraries would not run in an image of its own.
-    if [ ! -x /bin/busybox ] || ldd /bin/busybox >/dev/null 2>&1; then
-        install_packages busybox-static
-    fi
-    touch .run/made_image
-    deploy/base-images.sh busybox >.run/image.log 2>&1 ||
-        die "$made_image cannot be made: $(reason .run/image.log)"
+    deploy/base-images.sh "$2" >.run/image.log 2>&1 9>&- ||
+        die "no registry can be reached ($problem), and no image can be made here: $(reason .run/image.log)"
+    printf -v "$variable" %s "script-executor-base:$2"
+    step_result="no registry can be reached (${problem:-no answer in 300 seconds}), so script-executor-base:$2 is made of"
+    step_result+=" Debian's packages and used"
 }
 
 # Containers of all servers, as "instance id". Arguments: further filters.

@@ -67,7 +67,8 @@ class Health:
 
 
 def _alive(pool: PoolStats) -> bool:
-    return pool.idle + pool.busy > 0
+    """It has a container, or all of them are being replaced and nothing has gone wrong with that."""
+    return pool.idle + pool.busy > 0 or (pool.created > 0 and pool.creating > 0 and pool.failure is None)
 
 
 def _problem(pool: PoolStats) -> str | None:

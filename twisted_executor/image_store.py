@@ -136,6 +136,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _explained(reference: str, error: EngineError) -> ExecutorError:
+    reason = str(error).rstrip(".")
     if isinstance(error, PullFailed) and error.permanent:
-        return ImageNotFound(f"The image {reference} is not on the engine and cannot be pulled: {error}")
-    return ImageUnavailable(f"The image {reference} cannot be pulled now: {error}", retry_after=REMEMBER)
+        return ImageNotFound(f"The image {reference} is not on the engine and cannot be pulled: {reason}.")
+    return ImageUnavailable(f"The image {reference} cannot be pulled now: {reason}.", retry_after=REMEMBER)

@@ -27,6 +27,14 @@ def segments(elf: bytes) -> list[tuple[int, int]]:
     return [struct.unpack_from("<II", elf, at + number * size) for number in range(count)]
 
 
+def test_compilers() -> None:
+    """musl-gcc compiles for its own machine only; taken for another it would make a binary of the wrong kind."""
+    assert agent_build.compilers("x86_64", "x86_64")[0][0] == "musl-gcc"
+    assert agent_build.compilers("aarch64", "aarch64")[0][0] == "musl-gcc"
+    assert "musl-gcc" not in [command[0] for command in agent_build.compilers("x86_64", "aarch64")]
+    assert "musl-gcc" not in [command[0] for command in agent_build.compilers("aarch64", "x86_64")]
+
+
 @pytest.mark.parametrize("architecture", MACHINES)
 def test_static(architecture: str) -> None:
     """Each is of its architecture and static; nothing in it can be written and executed."""

@@ -22,8 +22,10 @@ class Engine:
         return fail(EngineUnreachable("There is no Docker engine.")) if self.down else succeed(None)
 
 
-def pool(image: str, idle: int = 1, failure: str | None = None, temporary: bool = False) -> PoolStats:
-    return PoolStats(image, 0 if temporary else 1, idle, 0, 0, 0, 0, 0, 0, 0, {}, failure, temporary)
+def pool(
+    image: str, idle: int = 1, failure: str | None = None, temporary: bool = False, creating: int = 0, created: int = 0
+) -> PoolStats:
+    return PoolStats(image, 0 if temporary else 1, idle, 0, creating, 0, 0, 0, created, 0, {}, failure, temporary)
 
 
 def health(*pools: PoolStats, draining: bool = False, down: bool = False, concessions: tuple[str, ...] = ()) -> Health:
@@ -55,10 +57,18 @@ def test_engine_not_asked_yet() -> None:
     assert (report.status, report.ready) == ("unhealthy", False)
 
 
+def test_all_being_replaced() -> None:
+    """A moment in which every container is being replaced takes no server out of service."""
+    report = health(pool("base", idle=0, creating=1, created=7), OTHER).report()
+    assert (report.status, report.reasons, report.ready) == ("healthy", (), True)
+
+
 @pytest.mark.parametrize(
     ("subject", "word"),
     [
         (health(DEFAULT, down=True), "no Docker engine"),
+        (health(pool("base", idle=0, creating=1), OTHER), "base"),
+        (health(pool("base", idle=0, creating=1, created=7, failure="The disk is full.")), "disk is full"),
         (health(pool("base", idle=0), OTHER), "base"),
         (health(pool("base", idle=0, failure="The disk is full."), OTHER), "disk is full"),
         (health(DEFAULT, draining=True), "stopping"),
