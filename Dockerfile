@@ -6,20 +6,20 @@
 #   BASE                     Debian bookworm or newer; without a registry: deploy/base-images.sh makes one
 #   DOCKER_GID               the group of the host's Docker socket
 #   DOCKER_CLI=1             the docker command inside, which is for looking around, also for intruders
-#   EXTRA_CA_CERTIFICATES    PEM text of further authorities, such as that of a proxy which looks into TLS
 #   PIP_INDEX_URL            where the Python packages come from
+#
+# Authorities that the build is to trust beside Debian's go to deploy/ca-certificates/.
 ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS build
-ARG EXTRA_CA_CERTIFICATES=
 ARG PIP_INDEX_URL=
+COPY deploy/ca-certificates /usr/local/share/ca-certificates
 RUN apt-get update \
     && case $(dpkg --print-architecture) in \
         arm64) other="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;; \
         *) other="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;; \
     esac \
     && apt-get install -y --no-install-recommends ca-certificates python3-venv musl-tools linux-libc-dev $other \
-    && printf '%s\n' "$EXTRA_CA_CERTIFICATES" >/usr/local/share/ca-certificates/extra.crt \
     && update-ca-certificates
 ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /source
@@ -38,14 +38,14 @@ RUN /opt/script-executor/bin/pip install --no-deps --no-build-isolation . \
     && touch -d '1 minute' /opt/script-executor/lib/python3*/site-packages/twisted/plugins/dropin.cache
 
 FROM ${BASE}
-ARG DOCKER_GID=999
 ARG DOCKER_CLI=
-# The name of a group that has this number already is taken as it is.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 \
         ${DOCKER_CLI:+"$(apt-cache pkgnames docker-cli | grep -x docker-cli || echo docker.io)"} \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
-    && { getent group "$DOCKER_GID" || groupadd --non-unique --gid "$DOCKER_GID" docker; } \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
+ARG DOCKER_GID=999
+# The name of a group that has this number already is taken as it is.
+RUN { getent group "$DOCKER_GID" || groupadd --gid "$DOCKER_GID" docker; } \
     && useradd --uid 10001 --user-group --create-home --groups "$DOCKER_GID" appuser
 COPY --from=build /opt/script-executor /opt/script-executor
 ENV PATH=/opt/script-executor/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -46,12 +46,14 @@ end_engine() {
 find_image() {
     export BASE_IMAGE
     obtain_image BASE_IMAGE busybox
-    [ "$BASE_IMAGE" != "$made_image" ] || touch .run/made_image
+    [ -z "$made" ] || touch .run/made_image
 }
 
-# The same for any. Arguments: the variable that names it, and what deploy/base-images.sh calls what can stand for it.
+# The same for any; what was made is in $made. Arguments: the variable that names it, and what can stand for it, as
+# deploy/base-images.sh calls it.
 obtain_image() {
-    local variable=$1 wanted=${!1} problem
+    local variable=$1 wanted=${!1} base=script-executor-base:$2 problem
+    made=
     if docker image inspect "$wanted" >/dev/null 2>&1; then
         step_result="the engine has it"
         return
@@ -65,11 +67,16 @@ obtain_image() {
         *denied* | *unauthorized* | *"manifest unknown"* | *"not found"* | *"invalid reference"* | *"no space left"*)
             die "$variable=$wanted cannot be pulled: $problem; name another, or log in with docker login" ;;
     esac
+    printf -v "$variable" %s "$base"
+    step_result="no registry can be reached (${problem:-no answer in 300 seconds}), so $base is used, which"
+    if docker image inspect "$base" >/dev/null 2>&1; then
+        step_result+=" is there"
+        return
+    fi
     deploy/base-images.sh "$2" >.run/image.log 2>&1 9>&- ||
         die "no registry can be reached ($problem), and no image can be made here: $(reason .run/image.log)"
-    printf -v "$variable" %s "script-executor-base:$2"
-    step_result="no registry can be reached (${problem:-no answer in 300 seconds}), so script-executor-base:$2 is made of"
-    step_result+=" Debian's packages and used"
+    made=$base
+    step_result+=" was made of Debian's packages"
 }
 
 # Containers of all servers, as "instance id". Arguments: further filters.

@@ -25,7 +25,7 @@ start() {
         write_dotenv COMPOSE_FILE docker-compose.yml:deploy/compose.api-keys.yml
     change "Looking for the image ${SERVER_BASE_IMAGE:=debian:trixie-slim} to build on" find_base
     change "Looking for the image ${BASE_IMAGE:=alpine:latest} for scripts" find_default
-    change "Building script-executor:latest" build
+    change "Building ${SERVER_IMAGE:=script-executor:latest}" build
     change "Checking the settings" check_settings
     change "Starting it" bring_up
     change "Waiting until it is ready" wait_until_ready
@@ -121,12 +121,9 @@ keep() {
 
 build() {
     # What this machine trusts beside the usual, the build has to trust as well.
-    if [ -z "${EXTRA_CA_CERTIFICATES:-}" ]; then
-        EXTRA_CA_CERTIFICATES=$(cat /usr/local/share/ca-certificates/*.crt 2>/dev/null || true)
-    fi
-    export EXTRA_CA_CERTIFICATES
+    cp -p /usr/local/share/ca-certificates/*.crt deploy/ca-certificates/ 2>/dev/null || true
     $compose build >.run/build.log 2>&1 || die "the image cannot be built: $(reason .run/build.log)"
-    step_result=$(docker image inspect --format '{{.Size}}' script-executor:latest | awk '{print int($1 / 1e6) " MB"}')
+    step_result=$(docker image inspect --format '{{.Size}}' "$SERVER_IMAGE" | awk '{print int($1 / 1e6) " MB"}')
 }
 
 check_settings() {

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,82 +20,13 @@ import docker
 import pytest
 
 from tests.engine.server_process import free_port, wait_until
-from twisted_executor.config import VARIABLES
+from tests.scripts.folder import Folder, copy_to, curl, real, sentence, steps
 from twisted_executor.source import INSTANCE_LABEL, LABEL
 
-ROOT = Path(__file__).parents[2]
-LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", ".run", ".env", ".*_cache", ".hypothesis", "bin", "__pycache__", "*.egg-info", "dropin.cache"
-)
-SETTINGS = {variable.name for section in VARIABLES.values() for variable in section}
-STEP = re.compile(r"\[ *\d+\.\d s\] \S.*")
 DEAD = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
 DENIED = "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock"
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@dataclass
-class Folder:
-    """A copy of the project."""
-
-    path: Path
-
-    def environ(self, **more: str) -> dict[str, str]:
-        """Without what this test run and its machine have set, and with the folder's own programs first."""
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PYTHON", "VIRTUAL_ENV")) and name not in SETTINGS
-        }
-        return inherited | {"PATH": f"{self.path}/stand-ins:{os.environ['PATH']}"} | more
-
-    def begin(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-        """Run it, and do not wait."""
-        return subprocess.Popen(
-            [self.path / "deploy.sh", *arguments], env=self.environ(**environ), cwd="/", text=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def run(self, *arguments: str, before: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run it.  @param before: shell commands that make a world of its own for it, in its own mount namespace."""
-        command: list[str | Path] = [self.path / "deploy.sh", *arguments]
-        if before:
-            command = ["unshare", "--mount", "sh", "-ec", f'{before}\nexec "$@"', "sh", *command]
-        callers = os.open(self.path, os.O_RDONLY)
-        try:
-            return subprocess.run(
-                command, env=self.environ(**environ), cwd=self.path if before else "/", capture_output=True, text=True,
-                timeout=170, check=False, pass_fds=[callers],
-            )  # fmt: skip
-        finally:
-            os.close(callers)
-
-    def start(self, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run it for development."""
-        return self.run("--env", "development", **environ)
-
-    def stand_in(self, name: str, script: str) -> None:
-        """Another program of this name."""
-        path = self.path / "stand-ins" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-
-    def forget(self) -> None:
-        """No stand-ins and no settings of a test any more."""
-        shutil.rmtree(self.path / "stand-ins", ignore_errors=True)
-        (self.path / ".env").unlink(missing_ok=True)
-
-    @property
-    def pid(self) -> int:
-        """The server's."""
-        return int((self.path / ".run/server.pid").read_text())
-
-
-def copy_to(path: Path) -> Folder:
-    """A copy without anything that is built."""
-    return Folder(Path(shutil.copytree(ROOT, path, ignore=LEFT_OUT)))
 
 
 def kill(folder: Folder, moment: Callable[[], object], **environ: str) -> None:
@@ -174,30 +103,6 @@ def left(engine: docker.APIClient) -> Callable[[], list[str]]:
 
     before = found()
     return lambda: sorted(found() - before)
-
-
-def sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """What a run that failed says at its end; nothing of the shell's own."""
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stderr.startswith("deploy.sh: "), done.stderr
-    assert "line " not in done.stderr.split(": ", 2)[1], done.stderr
-    return done.stderr
-
-
-def steps(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The steps of a run that succeeded."""
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [line.split("] ", 1)[1] for line in done.stdout.splitlines() if STEP.fullmatch(line)]
-
-
-def curl(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
-    """The answer to the line that it has printed, run as it is."""
-    assert done.returncode == 0, done.stdout + done.stderr
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("  curl "))
-    answer: dict[str, object] = json.loads(
-        subprocess.run(["bash", "-c", line], capture_output=True, cwd="/", timeout=60, check=True).stdout
-    )
-    return answer
 
 
 def test_first_run(installation: Installed) -> None:
@@ -324,7 +229,7 @@ def test_wrong_settings(installed: Folder) -> None:
 def test_refused_image(installed: Folder) -> None:
     """Where a registry answers, another image is no substitute."""
     answer = "Error response from daemon: pull access denied for nothing, repository does not exist"
-    installed.stand_in("docker", f'[ "$1" != pull ] || {{ echo "{answer}" >&2; exit 1; }}\nexec {_real("docker")} "$@"')
+    installed.stand_in("docker", f'[ "$1" != pull ] || {{ echo "{answer}" >&2; exit 1; }}\nexec {real("docker")} "$@"')
     said = sentence(installed.start(BASE_IMAGE="nothing", HOST_PORT=str(free_port())))
     assert "BASE_IMAGE=nothing cannot be pulled: pull access denied" in said
 
@@ -337,7 +242,7 @@ def test_an_engine_of_its_own(installed: Folder, tmp_path: Path) -> None:
     installed.stand_in("dockerd", f'trap "rm /run/docker.sock; exit" TERM\nln -s {tmp_path}/run/docker.sock /run/\n'
                        "while :; do sleep 0.1; done")  # fmt: skip
     # Others may use the real engine now.
-    installed.stand_in("docker", f'[ "$*" != "container ls -q" ] || exit 0\nexec {_real("docker")} "$@"')
+    installed.stand_in("docker", f'[ "$*" != "container ls -q" ] || exit 0\nexec {real("docker")} "$@"')
     (tmp_path / "run").mkdir()
     done = installed.run(
         "--stop",
@@ -363,14 +268,6 @@ def test_usage(folder: Folder) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--env", "production"], ["--env=production"]])
-def test_production(folder: Folder, arguments: list[str]) -> None:
-    """It says what works meanwhile."""
-    done = folder.run(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "./deploy.sh --env development" in done.stderr
-
-
 def test_taken_port(folder: Folder) -> None:
     """It says by whom, before it installs anything."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -381,14 +278,8 @@ def test_taken_port(folder: Folder) -> None:
     assert not (folder.path / ".venv").exists()
 
 
-def _real(name: str) -> str:
-    found = shutil.which(name)
-    assert found, f"{name} is missing"
-    return found
-
-
-NO_VENV = f'case "$*" in *ensurepip*) exit 1 ;; esac\nexec {_real("python3")} "$@"'
-OLD = f'[ "$1" != -c ] || exec {_real("python3")} -c "import sys; sys.version_info = (3, 9, 2)\n$2"\nexit 1'
+NO_VENV = f'case "$*" in *ensurepip*) exit 1 ;; esac\nexec {real("python3")} "$@"'
+OLD = f'[ "$1" != -c ] || exec {real("python3")} -c "import sys; sys.version_info = (3, 9, 2)\n$2"\nexit 1'
 USER = '[ "$1" = -u ] && echo 1000 || echo somebody'
 
 
@@ -423,7 +314,7 @@ def test_no_python(folder: Folder) -> None:
     programs = folder.path / "stand-ins"
     programs.mkdir()
     for name in ("bash", "dirname", "mkdir", "head", "rm", "flock", "grep", "cut", "tail", "timeout", "cat"):
-        (programs / name).symlink_to(_real(name))
+        (programs / name).symlink_to(real(name))
     folder.stand_in("id", USER)
     said = sentence(folder.start(HOST_PORT=str(free_port()), PATH=str(programs)))
     assert "sudo apt-get install python3 python3-venv docker.io ca-certificates" in said
