@@ -208,6 +208,7 @@ def test_many_in_a_row(begin: Callable[..., Invariants]) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_10_000_in_a_row(begin: Callable[..., Invariants]) -> None:
     """Nor in ten thousand."""
     many_in_a_row(begin(POOL_SIZE="4").server, 10_000)

@@ -1,0 +1,3 @@
+"""The engine."""
+
+from tests.engine.conftest import engine as engine

@@ -1,0 +1,92 @@
+"""docker-compose.yml, its overlays and the stack, as their schemas and our own rules see them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.engine.server_process import PROJECT
+from twisted_executor.config import VARIABLES
+
+COMPOSE = PROJECT / "docker-compose.yml"
+OVERLAYS = sorted(PROJECT.glob("deploy/compose.*.yml"))
+NAMES = {variable.name for section in VARIABLES.values() for variable in section}
+INSIDE = {"HOST_PORT", "DOCKER_HOST"}  # the port is 8080 inside, and the socket where it is mounted
+
+# The keys that `docker stack deploy` obeys; others it skips with a word or without (docker/cli, compose/types).
+STACK_SERVICE = {"image", "volumes", "environment", "read_only", "cap_drop", "stop_grace_period", "ports", "deploy"}
+STACK_DEPLOY = {"resources", "restart_policy", "replicas", "endpoint_mode", "update_config", "mode", "placement"}
+
+
+def load(path: Path) -> Any:
+    return YAML(typ="safe").load(path)
+
+
+@pytest.mark.parametrize("path", [COMPOSE, *OVERLAYS], ids=lambda path: path.name)
+def test_schema(path: Path) -> None:
+    """It is compose, of today: without a version."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "version" not in load(path)
+
+
+def test_every_variable() -> None:
+    """Whatever .env says reaches the server, and what it does not say stays the server's default."""
+    environment = load(COMPOSE)["services"]["script-executor"]["environment"]
+    assert environment == {name: f"${{{name}:-}}" for name in sorted(NAMES - INSIDE)}
+
+
+def test_hardened() -> None:
+    """The server's own container has no more than it needs, and only this machine reaches it unless told otherwise."""
+    service = load(COMPOSE)["services"]["script-executor"]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["group_add"] == ["${DOCKER_GID:-999}"]
+    assert service["ports"] == ["${HOST_ADDRESS:-127.0.0.1}:${HOST_PORT:-8080}:8080"]
+    assert {"mem_limit", "pids_limit", "stop_grace_period", "restart"} <= set(service)
+    assert not {"privileged", "cap_add", "network_mode", "pid"} & set(service)
+
+
+@pytest.mark.parametrize("path", [COMPOSE, PROJECT / "docker-stack.yml"], ids=lambda path: path.name)
+def test_time_to_stop(path: Path) -> None:
+    """It has the time that a stop takes at most: its drain and 25 seconds."""
+    service = load(path)["services"]["script-executor"]
+    defaults = {variable.name: float(variable.default or 0) for variable in VARIABLES["Stopping"]}
+    environment = service["environment"]
+    drain = sum(_default(environment[name]) or value for name, value in defaults.items())
+    assert _default(service["stop_grace_period"].replace("s}", "}")) >= drain + 25
+
+
+def _default(text: str) -> float:
+    """The number in ${NAME:-number}."""
+    return float(text.partition(":-")[2].rstrip("}") or 0)
+
+
+def test_overlays_change_the_service() -> None:
+    """Each is about the service that there is."""
+    assert len(OVERLAYS) == 3
+    for path in OVERLAYS:
+        assert "script-executor" in load(path)["services"], path
+
+
+def test_stack() -> None:
+    """It has only what a stack obeys, the seed's three replicas behind one port, and variables that there are."""
+    stack = load(PROJECT / "docker-stack.yml")
+    services = stack["services"]
+    assert set(services) == {"script-executor", "script-executor-per-node"}
+    for service in services.values():
+        assert set(service) <= STACK_SERVICE
+        assert set(service["deploy"]) <= STACK_DEPLOY
+        assert set(service["environment"]) <= NAMES
+        assert service["deploy"]["resources"]["limits"] == {"memory": "2G", "cpus": "1.0"}
+    mesh = services["script-executor"]
+    assert mesh["deploy"]["replicas"] == "${REPLICAS:-3}"
+    assert (mesh["ports"][0]["target"], mesh["ports"][0]["published"]) == (8080, "${HOST_PORT:-8080}")
+    assert services["script-executor-per-node"]["deploy"]["mode"] == "global"
