@@ -1,6 +1,6 @@
 """The vocabulary: what the parts of the server are to each other.
 
-Interfaces and frozen values, no logic.  This module imports nothing of ours.  Times are seconds on a
+Interfaces and frozen values, no logic.  This module imports only the errors.  Times are seconds on a
 monotonic clock, sizes are bytes, unless a name says otherwise.
 """
 
@@ -12,6 +12,8 @@ from enum import Enum
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
+
+from twisted_executor.errors import ExecutorError
 
 
 class Status(Enum):
@@ -102,12 +104,60 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """A request and its answer in short, for those who count and tell.
+
+    @ivar status: the HTTP status; 499 when the client had gone.
+    @ivar method: as the client wrote it, as all the others; empty where what came was no HTTP.
+    @ivar path: without its query.
+    @ivar seconds: from the end of its headers to the end of its answer.
+    @ivar request_id: empty when nobody had asked for it yet.
+    @ivar traceparent: the trace that it belongs to, checked; empty when the client named none.
+    @ivar key: the name of its API key, empty without keys.
+    @ivar execution: of the script that came to an end for it.
+    @ivar error: why none did.
+    """
+
+    status: int
+    method: str = ""
+    path: str = ""
+    seconds: float = 0.0
+    peer: str = ""
+    request_id: str = ""
+    traceparent: str = ""
+    key: str = ""
+    execution: Execution | None = None
+    error: ExecutorError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """How a pool was asked for of late, and what size would do.
+
+    @ivar window: seconds that this is about.
+    @ivar requests: that asked for a container in them, those that were refused among them.
+    @ivar waited_share: of these, those for which no container was there at once, 0 to 1.
+    @ivar average_wait: seconds, of those that waited.
+    @ivar longest_wait: seconds.
+    @ivar recommended_size: None when too little has happened to tell.
+    """
+
+    window: float
+    requests: int
+    waited_share: float
+    average_wait: float
+    longest_wait: float
+    recommended_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PoolStats:
     """One pool at one moment, and its counts since the start.
 
     @ivar image: the reference as the operator wrote it.
     @ivar target: how many containers the pool keeps warm; 0 for the temporary ones.
     @ivar failure: why the newest creation failed, None since one succeeded.
+    @ivar demand: None where nobody watches it.
     """
 
     image: str
@@ -123,6 +173,7 @@ class PoolStats:
     retired: Mapping[str, int]
     failure: str | None
     temporary: bool = False
+    demand: Demand | None = None
 
 
 @dataclass(frozen=True, slots=True)

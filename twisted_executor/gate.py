@@ -27,6 +27,8 @@ from twisted_executor.keys import KeyFile, Keys
 _HOST = re.compile(rb"(?P<name>[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?", re.IGNORECASE)
 _TARGET = re.compile(rb"/[!-~]*")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# https://www.w3.org/TR/trace-context/: the only version that there is.
+_TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _OPEN = b"/health"
 
 
@@ -107,6 +109,12 @@ def request_id(headers: Headers) -> str | None:
     """The client's own id of its request, when there is one that can be used."""
     values = headers.getRawHeaders(b"x-request-id") or ()
     return values[0].decode("ascii") if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]) else None
+
+
+def traceparent(headers: Headers) -> str:
+    """The trace that the request belongs to, as its client says; "" when it does not, or not so that it can be used."""
+    values = headers.getRawHeaders(b"traceparent") or ()
+    return values[0].decode("ascii") if len(values) == 1 and _TRACEPARENT.fullmatch(values[0]) else ""
 
 
 def _path(target: bytes) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableDescriptor, IReactorTime
@@ -13,16 +12,19 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, HTTPChannel, datetimeToString
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
-from twisted_executor.errors import ExecutorError, InvalidRequest, Overloaded
-from twisted_executor.gate import Gate, too_large
+from twisted_executor.boundaries import Answered
+from twisted_executor.errors import ExecutorError, InvalidRequest
+from twisted_executor.gate import Gate
+from twisted_executor.incoming import GuardedRequest
 from twisted_executor.transports import flush
 
 HEAD_LIMIT = 10.0  # seconds from a request's first byte to the end of its headers
 BODY_LIMIT = 20.0  # seconds for its body, and one more for each
 SLOWEST = 64 << 10  # bytes
 IDLE_LIMIT = 30.0  # seconds for which a connection may rest between requests, or an answer wait to be read
+GONE = 499  # the status of a request whose client has gone, as nginx has it
 GOODBYE = 2.0  # seconds for which the rest of a refused body is read and dropped, so that the answer arrives
 
 
@@ -36,77 +38,6 @@ class SiteLimits:
     body: int
     arriving: int
     connections: int
-
-
-class GuardedRequest(Request):
-    """A request whose body stays in memory and below a limit.
-
-    @ivar key: the name of the API key, "" without keys.
-    @ivar refusal: why it is not let in, None when it is.
-    @ivar id: by which the client and we know it, None until it has been asked for.
-    """
-
-    channel: GuardedChannel
-    id: str | None = None
-    key = ""
-    refusal: ExecutorError | None = None
-
-    @property
-    def gone(self) -> bool:
-        """The client has closed the connection."""
-        return self._disconnected
-
-    def gotLength(self, length: int | None) -> None:
-        """Never a temporary file, which Twisted takes for a large body."""
-        self.content = BytesIO()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Keep it, unless the body becomes too large."""
-        assert self.content is not None
-        site = self.channel.site
-        if self.content.tell() + len(data) > site.most:
-            self.channel.refuse(self, too_large(site.most))
-        elif site.arriving + len(data) > site.most_arriving:
-            self.channel.refuse(self, Overloaded(f"Requests on their way hold {site.arriving} bytes already."))
-        else:
-            self.channel.arrived(len(data))
-            self.content.write(data)
-
-    def getRequestHostname(self) -> bytes:
-        """Always the same: Klein wants one for redirects, which we have none of, and fails on odd ones."""
-        return b"localhost"
-
-    def write(self, data: bytes) -> None:
-        """Remember what the client has not read."""
-        super().write(data)
-        if not self._disconnected:
-            self.channel.unread(len(data))
-
-    def finish(self) -> None:
-        """End the answer."""
-        super().finish()
-        self._let_go()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The client has gone."""
-        super().connectionLost(reason)
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Klein leaves each request to the garbage collector; what a client has not read need not wait for that."""
-        self.transport = None
-
-    def process(self) -> None:
-        """Hand it to the resource, unless it is not let in."""
-        if self.refusal is None:
-            super().process()
-            return
-        status, headers, body = self.channel.site.refused(self, self.refusal)
-        self.setResponseCode(status)
-        for name, value in headers:
-            self.setHeader(name, value)
-        self.write(body)
-        self.finish()
 
 
 class GuardedChannel(HTTPChannel):
@@ -169,6 +100,7 @@ class GuardedChannel(HTTPChannel):
         if self._discarding:
             return
         request = self.requests[-1]
+        request.arrived(self._command, self._path, self.site.reactor.seconds())
         try:
             request.key = self.site.gate.admit(self._command, self._path, request.requestHeaders, self.length)
         except ExecutorError as error:
@@ -219,6 +151,8 @@ class GuardedChannel(HTTPChannel):
         """
         if self._discarding:
             return
+        if request is None and self.requests and not self._handlingRequest:
+            request = self.requests[-1]  # of which a part has come
         self._discarding = True
         self.arrived(-self._arrived)
         self.setTimeout(None)
@@ -277,9 +211,13 @@ class GuardedSite(Site):
         gate: Gate,
         limits: SiteLimits,
         refused: Callable[[GuardedRequest | None, ExecutorError], tuple[int, list[tuple[bytes, bytes]], bytes]],
+        answered: Callable[[Answered], object],
         reactor: IReactorTime,
     ) -> None:
-        """@param refused: from a request and an error to the answer's status, headers and body."""
+        """@param refused: from a request and an error to the answer's status, headers and body.
+
+        @param answered: told of every request that has had its answer, or whose client has gone.
+        """
         super().__init__(resource, GuardedRequest, parsePOSTFormSubmission=False, timeout=IDLE_LIMIT, reactor=reactor)
         self.gate = gate
         self.most = limits.body
@@ -288,6 +226,7 @@ class GuardedSite(Site):
         self.unread = 0
         self._most_connections = limits.connections
         self._refused = refused
+        self._answered = answered
         self._connections: Counter[str] = Counter()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -315,8 +254,13 @@ class GuardedSite(Site):
         if self._connections[channel.peer] <= 0:
             del self._connections[channel.peer]
 
-    def log(self, request: Any) -> None:
-        """No access log: metrics count requests, and a line for each would cost more than the run's own."""
+    def log(self, request: GuardedRequest) -> None:  # type: ignore[override]
+        """Twisted's word for: it has had its answer."""
+        self._answered(request.answered(request.code, self.reactor.seconds()))
+
+    def left(self, request: GuardedRequest) -> None:
+        """Its client has gone without the answer."""
+        self._answered(request.answered(GONE, self.reactor.seconds()))
 
     def refused(
         self, request: GuardedRequest | None, error: ExecutorError
@@ -326,8 +270,13 @@ class GuardedSite(Site):
         return status, [(b"Date", datetimeToString()), *headers, (b"Content-Length", b"%d" % len(body))], body
 
     def refusal(self, request: GuardedRequest | None, error: ExecutorError) -> bytes:
-        """The same as bytes, for a connection that is closed after it."""
+        """The same as bytes, for a connection that is closed after it; with it the request is answered."""
         status, headers, body = self.refused(request, error)
+        if request is None:
+            self._answered(Answered(status=status, error=error))
+        else:
+            request.refusal = error
+            self._answered(request.answered(status, self.reactor.seconds()))
         lines = [b"HTTP/1.1 %d %s" % (status, RESPONSES.get(status, b"Refused"))]
         lines += [name + b": " + value for name, value in headers]
         return b"\r\n".join([*lines, b"Connection: close", b"", body])

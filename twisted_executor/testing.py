@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from zope.interface import implementer
@@ -221,9 +222,7 @@ class MemoryHealth:
         return self.state
 
 
-def pool_stats(image: str, *, temporary: bool = False, **counts: int) -> PoolStats:
+def pool_stats(image: str, **figures: Any) -> PoolStats:
     """The figures of a pool, 0 where nothing else is said."""
     names = ("target", "idle", "busy", "creating", "retiring", "waiting", "executions", "created", "create_failures")
-    return PoolStats(
-        image=image, retired={}, failure=None, temporary=temporary, **{name: counts.pop(name, 0) for name in names}
-    )
+    return PoolStats(image=image, **dict.fromkeys(names, 0) | {"retired": {}, "failure": None} | figures)

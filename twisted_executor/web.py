@@ -14,11 +14,12 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 
 from twisted_executor import errors
-from twisted_executor.boundaries import HealthReport, IExecutor, IHealth, IMetrics
+from twisted_executor.boundaries import Answered, HealthReport, IExecutor, IHealth, IMetrics
 from twisted_executor.errors import ExecutorError, MethodNotAllowed, NoSuchResource, Overloaded
 from twisted_executor.gate import Gate, GateRules, extra_headers, request_id
-from twisted_executor.guard import GuardedRequest, GuardedSite, SiteLimits
+from twisted_executor.guard import GuardedSite, SiteLimits
 from twisted_executor.images import quoted
+from twisted_executor.incoming import GuardedRequest
 from twisted_executor.keys import KeyFile, Keys
 from twisted_executor.schema import JobRules, decode_job, encode, encode_execution, encode_refusal
 
@@ -85,12 +86,17 @@ class API:
         self._fresh_id = fresh_id
         self._held = 0
 
-    def site(self, reactor: IReactorTime) -> GuardedSite:
-        """What is to be served on a port."""
+    def site(self, reactor: IReactorTime, *answered: Callable[[Answered], object]) -> GuardedSite:
+        """What is to be served on a port.  @param answered: told of every request that has had its answer."""
+
+        def tell(exchange: Answered) -> None:
+            for listener in answered:
+                listener(exchange)
+
         rules = self._rules
         gate = Gate(GateRules(rules.hosts, rules.keys, rules.body), lambda: self._check_room(site))
         limits = SiteLimits(rules.body, rules.waiting, rules.connections)
-        site = GuardedSite(self.app.resource(), gate, limits, self._refused, reactor)
+        site = GuardedSite(self.app.resource(), gate, limits, self._refused, tell, reactor)
         return site
 
     def _check_room(self, site: GuardedSite) -> None:
@@ -118,6 +124,7 @@ class API:
             raise
         finally:
             self._held -= len(body)
+        request.execution = execution
         return self._answer(request, 200, encode_execution(execution))
 
     @app.route("/health", methods=["GET"])
@@ -198,6 +205,7 @@ class API:
     # Answers
 
     def _refusal(self, request: GuardedRequest, error: ExecutorError, incident: str | None = None) -> bytes:
+        request.refusal = error
         for name, value in extra_headers(error):
             request.setHeader(name, value)
         return self._answer(request, status_of(error), encode_refusal(error, self._id_of(request), incident))

@@ -41,6 +41,7 @@ ORDER = (
         "source",
         "logs",
         "metrics",
+        "incoming",
         "guard",
         "web",
         "server",

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from twisted_executor.boundaries import Outcome
+from twisted_executor.boundaries import Answered, Outcome
 from twisted_executor.keys import Keys
 from twisted_executor.metrics import MeteredExecutor, Metrics
 from twisted_executor.testing import MemoryExecutor, MemoryHealth
@@ -128,7 +128,8 @@ class Server:
         numbers = count(1)
         metered = MeteredExecutor(self.executor, self.metrics)
         self.api = API(metered, self.health, self.metrics, rules, lambda: f"fresh-{next(numbers)}")
-        self.site = self.api.site(self.clock)
+        self.answered: list[Answered] = []
+        self.site = self.api.site(self.clock, self.answered.append)
 
     def connect(self, peer: str = "192.0.2.1") -> Connection:
         """A new connection."""
