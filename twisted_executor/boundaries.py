@@ -45,6 +45,7 @@ class Job:
     """A script to run, checked: nothing in it can be refused by the kernel or by the agent.
 
     @ivar script: not empty.
+    @ivar env: "NAME=value" each.
     @ivar timeout: seconds, above 0, at most the server's TIMEOUT.
     @ivar image: the reference as the client wrote it; None is the default pool's.
     """
@@ -54,7 +55,7 @@ class Job:
     request_id: str
     stdin: bytes = b""
     args: tuple[bytes, ...] = ()
-    env: tuple[tuple[bytes, bytes], ...] = ()
+    env: tuple[bytes, ...] = ()
     image: str | None = None
     tenant: Tenant = Tenant()
 

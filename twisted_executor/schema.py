@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 
 import msgspec
 
@@ -16,7 +15,8 @@ from twisted_executor.images import canonical
 MOST_STRINGS = 1 << 20  # bytes of args and env together: the kernel's limit is a quarter of the stack, 2 MiB here
 STRING_COST = 9  # bytes that the kernel counts for each beside its text: its zero and its pointer
 MOST_COUNT = MOST_STRINGS // STRING_COST
-MOST_QUOTES = 4 * MOST_COUNT + 64  # in a body: two for each string, two strings for each variable, and the fields
+# In a body: four for each variable, as most names that differ are of two bytes at least, and those of the fields.
+MOST_QUOTES = 4 * (MOST_STRINGS // (STRING_COST + 3)) + 64
 MOST_STRING = 128 << 10  # bytes of one of them, its zero included: MAX_ARG_STRLEN, execve(2)
 MOST_TENANT = 128  # characters
 
@@ -104,9 +104,7 @@ def decode_job(body: bytes, rules: JobRules, request_id: str, key: str) -> Job:
     request = _decoded(body)
     if not request.script:
         raise InvalidRequest('"script" is missing or empty; it must be the text of a script.')
-    _check_count(request.args or [], request.env or {})
-    args, env = _args(request.args or []), _env(request.env or {})
-    _check_total(args, env)
+    args, env = _args_and_env(request.args or [], request.env or {})
     return Job(
         script=_bytes("script", request.script),
         stdin=_bytes("stdin", request.stdin or ""),
@@ -139,33 +137,30 @@ def _bytes(name: str, text: str) -> bytes:
         raise InvalidRequest(f'"{name}" holds half of a surrogate pair, which is no character.') from None
 
 
-def _strings(name: str, texts: Sequence[str], longest: int) -> list[bytes]:
-    """All as bytes.  In one piece, as one by one a hundred thousand of them would hold the event loop for 50 ms.
-
-    @param longest: bytes of what one of them becomes.
-    """
+def _joined(name: str, texts: Iterable[str], count: int) -> bytes:
+    """All as bytes, with zeros between.  One by one they would hold the event loop for a tenth of a second."""
     whole = _bytes(name, "\0".join(texts))
-    if whole.count(b"\0") != max(0, len(texts) - 1):
+    if whole.count(b"\0") != max(0, count - 1):
         raise InvalidRequest(f'"{name}" holds a NUL character, which no argument or variable can.')
-    if longest >= MOST_STRING:
+    return whole
+
+
+def _strings(name: str, whole: bytes, count: int) -> tuple[bytes, ...]:
+    """What was joined."""
+    strings = tuple(whole.split(b"\0")) if count else ()
+    if max(map(len, strings), default=0) >= MOST_STRING:
         raise InvalidRequest(f'A value in "{name}" is longer than {MOST_STRING - 1} bytes, which no program can get.')
-    return whole.split(b"\0") if texts else []
+    return strings
 
 
-def _args(args: list[str]) -> tuple[bytes, ...]:
-    return tuple(_strings("args", args, max(map(_size, args), default=0)))
-
-
-def _env(env: dict[str, str]) -> tuple[tuple[bytes, bytes], ...]:
+def _args_and_env(args: list[str], env: dict[str, str]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     if "" in env or "=" in "".join(env):
         raise InvalidRequest('A name in "env" is empty or holds "=".')
-    longest = max(map(_size, map("=".join, env.items())), default=0)
-    return tuple(zip(_strings("env", [*env], 0), _strings("env", [*env.values()], longest), strict=True))
-
-
-def _size(text: str) -> int:
-    """Bytes in UTF-8; of half a surrogate pair as many as it would have."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    _check_count(args, env)
+    all_args = _joined("args", args, len(args))
+    all_env = _joined("env", map("=".join, env.items()), len(env))
+    _check_total(len(args) + len(env), len(all_args) + len(all_env) + bool(args) + bool(env))
+    return _strings("args", all_args, len(args)), _strings("env", all_env, len(env))
 
 
 def _check_count(args: list[str], env: dict[str, str]) -> None:
@@ -175,9 +170,9 @@ def _check_count(args: list[str], env: dict[str, str]) -> None:
         raise InvalidRequest(f'"args" and "env" are {count} strings together; {MOST_COUNT} are the most.')
 
 
-def _check_total(args: tuple[bytes, ...], env: tuple[tuple[bytes, bytes], ...]) -> None:
-    text = sum(map(len, args)) + sum(map(len, chain.from_iterable(env))) + len(env)
-    total = STRING_COST * (len(args) + len(env)) + text
+def _check_total(count: int, text: int) -> None:
+    """@param text: bytes of all strings, with a zero after each."""
+    total = (STRING_COST - 1) * count + text
     if total > MOST_STRINGS:
         raise InvalidRequest(
             f'"args" and "env" are {total} bytes together, with {STRING_COST} for each string beside its text; '

@@ -110,7 +110,7 @@ def start_frames(job: Job, run: int, uid: int, output_limit: int, output_end: in
 
     @param output_limit: bytes of each stream that are kept.  @param output_end: bytes at which the run ends.
     """
-    texts = [*job.args, *map(b"=".join, job.env)]
+    texts = (*job.args, *job.env)
     fixed = _START.pack(
         uid,
         max(1, round(job.timeout * 1e6)),

@@ -94,7 +94,7 @@ def test_foreign_one_runs_scripts(foreign: Path) -> None:
         for _ in range(2):
             run = box.run(
                 'cat; echo "$1 $A"; echo file >/tmp/file; sleep 9 & exit 3', stdin=b"in|", args=(b"a",),
-                env=((b"A", b"b"),),
+                env=(b"A=b",),
             )  # fmt: skip
             assert (run.code, run.stdout, run.wiped.clean) == (3, b"in|a b\n", True)
         box.close_stdin()

@@ -148,7 +148,7 @@ def test_ping_without_reading(box: Agent) -> None:
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 15, 16, 17, 31, 100])
 def test_any_split(box: Agent, step: int) -> None:
     """However the server's bytes arrive, they are the same frames."""
-    job = Job(b"printf '%s|' \"$@\" $A; cat", 10, "r", args=(b"one", b"two"), env=((b"A", b"three"),))
+    job = Job(b"printf '%s|' \"$@\" $A; cat", 10, "r", args=(b"one", b"two"), env=(b"A=three",))
     data = wire.ping_frame() + wire.start_frames(job, 7, FIRST_UID, 1000, 8000)
     data += wire.stdin_frames(7, b"four", last=True) + wire.ping_frame()
     for at in range(0, len(data), step):
@@ -164,11 +164,11 @@ def test_any_split(box: Agent, step: int) -> None:
 def test_largest_start(box: Agent) -> None:
     """A START of two megabytes is accepted, again and again; what the kernel does not take is told as its errno."""
     value = b"x" * 100_000
-    env = tuple((b"N%02d" % at, value) for at in range(20))
+    env = tuple(b"N%02d=%s" % (at, value) for at in range(20))
     assert box.run("echo ${#N00} ${#N18}", env=env[:-1]).stdout == b"100000 100000\n"
-    rest = (2 << 20) - 44 - sum(4 + 3 + 1 + len(text) for _, text in env) - 4 - 5
+    rest = (2 << 20) - 44 - sum(4 + len(text) for text in env) - 4 - 5
     for _ in range(2):
-        run = box.run("echo ${#N00} ${#LAST}", env=(*env, (b"LAST", b"y" * rest)))
+        run = box.run("echo ${#N00} ${#LAST}", env=(*env, b"LAST=" + b"y" * rest))
         if run.end.stage == STAGE_EXEC:
             assert run.end.errno == errno.E2BIG  # a quarter of the stack's limit is too little
         else:
@@ -178,7 +178,7 @@ def test_largest_start(box: Agent) -> None:
 
 def test_memory(box: Agent) -> None:
     """However many runs there were, and however large, the agent stays small."""
-    env = tuple((b"N%02d" % at, b"x" * 100_000) for at in range(20))
+    env = tuple(b"N%02d=%s" % (at, b"x" * 100_000) for at in range(20))
     box.run("true", env=env, stdin=bytes(CREDIT))
     before = box.resident()
     for _ in range(20):

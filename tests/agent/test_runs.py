@@ -60,7 +60,7 @@ def test_environment(root: Path) -> None:
     image = {"PATH": "/bin", "HOME": "/root", "LANG": "C", "HOMER": "1", "A": "image"}
     with Agent(root, env=image) as box:
         box.hello()
-        env = ((b"A", b"first"), (b"USER", b"me"), (b"A", b"last"), (b"E", b""), (b"LAN", b"x=y"), (b"B", b"\xff\n"))
+        env = (b"A=first", b"USER=me", b"A=last", b"E=", b"LAN=x=y", b"B=\xff\n")
         # Not by the shell, which adds its own.
         script = b"#!/bin/busybox cat\n"
         found = box.run(script, args=(b"/proc/self/environ",), env=env).stdout.removeprefix(script).split(b"\0")
