@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from typing import Any
 
 import docker
 import pytest
@@ -44,7 +46,7 @@ def start(own: OwnEngine) -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers; all are ended with the test."""
     started: list[ServerProcess] = []
 
-    def begin(**environ: str) -> ServerProcess:
+    def begin(**environ: Any) -> ServerProcess:
         started.append(ServerProcess(DOCKER_HOST=own.host, **environ))
         return started[-1]
 
@@ -137,6 +139,21 @@ def test_engine_hangs(own: OwnEngine, start: Callable[..., ServerProcess], ours:
     finally:
         own.send(signal.SIGCONT)
     assert told == [503]
+    wait_until(lambda: ours() == [], "nothing is left", SOON)
+
+
+def test_watchdog(own: OwnEngine, start: Callable[..., ServerProcess], ours: Callable[[], list[str]]) -> None:
+    """A stop that takes longer than it may ends with status 1, and leaves nothing all the same."""
+    hasty = "from twisted_executor import tap; tap.STOP_LIMIT = 0.5; from twisted.scripts.twistd import run; run()"
+    server = start(twistd=[sys.executable, "-c", hasty], DRAIN_TIMEOUT="1").ready()
+    server.full()
+    own.send(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert server.stop(seconds=10) == 1
+        assert 0.5 < time.monotonic() - began < 8
+    finally:
+        own.send(signal.SIGCONT)
     wait_until(lambda: ours() == [], "nothing is left", SOON)
 
 
