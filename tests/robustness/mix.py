@@ -13,6 +13,8 @@ from tests.engine.server_process import Answer, ServerProcess
 OTHER_IMAGE = "script-executor-test:noshell"  # on the engine, without a pool
 NO_IMAGE = "127.0.0.1:1/no-such-image:1"  # whose registry refuses at once
 RIGHT = "right"
+USUAL = 5.0  # seconds, the limit of a run
+LONGEST = 30.0  # of one that fills all memory, however busy the machine is
 HEAD = b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 NONSENSE = [(b"{", "application/json"), (b"{}", "application/json"), (b"x", "text/plain")]
 
@@ -38,7 +40,7 @@ class Client:
 
     def _run(self, script: str, status: str, judge: Callable[[Answer], bool], **fields: object) -> str:
         """Run a script that is to end with this status."""
-        answer = self._server.execute(script, **fields)
+        answer = self._server.execute(script, **{"timeout": USUAL} | fields)
         if answer.status == 503 and "Retry-After" in answer.headers:
             return str(answer["code"])
         if answer.status == 200 and answer["status"] == status and judge(answer):
@@ -75,7 +77,7 @@ class Client:
         return self._run("sleep 5", "timeout", lambda a: a["signal"] == "SIGKILL", timeout=0.3)
 
     def take_all_memory(self) -> str:
-        return self._run("tail /dev/zero", "out_of_memory", lambda a: True)
+        return self._run("tail /dev/zero", "out_of_memory", lambda a: True, timeout=LONGEST)
 
     def print_without_end(self) -> str:
         return self._run("yes", "output_limit", lambda a: a["stdout_truncated"])

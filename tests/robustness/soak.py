@@ -23,7 +23,7 @@ from tests.engine.own_engine import own_engine
 from tests.engine.relay import Relay
 from tests.engine.server_process import ServerProcess
 from tests.robustness.invariants import MIB, Invariants, held
-from tests.robustness.mix import RIGHT, Client, Wrong
+from tests.robustness.mix import LONGEST, RIGHT, Client, Wrong
 
 CLIENTS = 8
 AFTERMATH = 15.0  # seconds after the end of a fault in which requests may be refused
@@ -182,7 +182,7 @@ def soak(seconds: float, seed: int, fault_every: float, tell: Callable[[str], ob
     ):
         relay = Relay(own.folder / "relay", own.host.removeprefix("unix://"))
         relay.open()
-        limits = {"POOL_SIZE": "4", "TIMEOUT": "5", "QUEUE_TIMEOUT": "10"}
+        limits = {"POOL_SIZE": "4", "TIMEOUT": f"{LONGEST:g}", "QUEUE_TIMEOUT": "10"}
         server = ServerProcess(DOCKER_HOST=f"unix://{relay.path}", **limits)
         try:
             watched = Invariants.of(server.ready(), engine, memory=60 * MIB)
