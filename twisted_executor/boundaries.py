@@ -108,6 +108,7 @@ class PoolStats:
     @ivar image: the reference as the operator wrote it.
     @ivar target: how many containers the pool keeps warm; 0 for the temporary ones.
     @ivar failure: why the newest creation failed, None since one succeeded.
+    @ivar refresh_failure: why the image could not be pulled again, None since it could.
     """
 
     image: str
@@ -123,6 +124,7 @@ class PoolStats:
     retired: Mapping[str, int]
     failure: str | None
     temporary: bool = False
+    refresh_failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +157,14 @@ class ImageInfo:
 
     @ivar reference: what the engine finds it under.
     @ivar volumes: the mount points of its VOLUMEs, normalised absolute paths.
+    @ivar from_registry: it was pulled from, or pushed to, the repository of this reference.
     """
 
     reference: str
     id: str
     architecture: str
     volumes: tuple[str, ...]
+    from_registry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +258,18 @@ class IImageStore(Interface):
         Errbacks with L{ImageNotFound} or an L{Unavailable}.  Cancelling does not stop the pull.
         """
 
+    def refresh(reference: str) -> Deferred[ImageInfo | None]:
+        """Pull what is on the engine again, where it came from a registry; fires with what is there then.
+
+        None: the engine has no such image.  Errbacks as `resolve` does; what the engine has is then unchanged.
+        """
+
 
 class ISandbox(Interface):
     """One warm container.  It runs one job at a time."""
 
     name = Attribute("The container's name on the engine.")
+    image_id = Attribute("The id of the image that it was made of.")
     lost = Attribute("A Deferred[str] that fires once, with a reason, when the container cannot be used again.")
 
     def run(job: Job) -> Deferred[Outcome]:
@@ -301,6 +312,9 @@ class IPool(Interface):
 
     def holds(image: str) -> bool:
         """Whether a container of that image is there, busy or idle."""
+
+    def set_image(image_id: str) -> None:
+        """Say which image is the right one now: containers of others are replaced one by one, no run is ended."""
 
     def stats() -> PoolStats:
         """Count the containers."""

@@ -86,6 +86,19 @@ def duration(least: float, most: float) -> Callable[[str], float]:
     return read
 
 
+def interval(least: float, most: float) -> Callable[[str], float]:
+    """Reads seconds between two times that something is done, or 0, which is never."""
+    seconds = duration(0, most)
+
+    def read(text: str) -> float:
+        found = seconds(text)
+        if 0 < found < least:
+            raise ValueError(f"It must be 0, which is never, or from {least:g} to {most:g} seconds.")
+        return found
+
+    return read
+
+
 def words(*known: str) -> Callable[[str], frozenset[str]]:
     """Reads a list of these words, separated by commas; "none" is the empty list."""
 

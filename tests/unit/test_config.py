@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_executor.config import VARIABLES, ConfigurationError, Settings, config_help, env_example, read
+from twisted_executor.config import VARIABLES, ConfigurationError, Settings, read
+from twisted_executor.config_texts import config_help, env_example
 from twisted_executor.images import PoolSetting
 from twisted_executor.values import MIB
 

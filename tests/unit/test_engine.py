@@ -17,6 +17,7 @@ from twisted.internet.task import Clock
 from twisted_executor.engine import access
 from twisted_executor.engine.calls import CALL_LIMIT, agent_tar, seconds
 from twisted_executor.engine.control import THREAD_LIMIT, DockerEngine, Limits
+from twisted_executor.engine.credentials import Credentials
 from twisted_executor.engine.translation import pull_failed, translated
 from twisted_executor.errors import (
     AgentMissing,
@@ -112,7 +113,7 @@ def test_absence(tmp_path: Path) -> None:
         ("manifest for x:1 not found: manifest unknown: manifest unknown", True),
         ("pull access denied for x, repository does not exist or may require 'docker login'", True),
         ("unauthorized: authentication required", True),
-        ("write /var/lib/docker/tmp/x: no space left on device", True),
+        ("write /var/lib/docker/tmp/x: no space left on device", False),
         ("dial tcp 127.0.0.1:1: connect: connection refused", False),
         ("received unexpected HTTP status: 500 Internal Server Error", False),
         ("toomanyrequests: You have reached your pull rate limit", False),
@@ -163,7 +164,9 @@ def test_limit_counts_from_the_thread() -> None:
     """A call's time limit does not run while it waits for a thread, and it does not wait for one for ever."""
     for begins in (True, False):
         clock, threads, came = Clock(), BusyThreads(), []
-        engine = DockerEngine("unix:///nowhere", Limits(1, 1.0, 1, 1), 30, clock, threads, threads, threads)  # type: ignore[arg-type]
+        engine = DockerEngine(
+            "unix:///nowhere", Limits(1, 1.0, 1, 1), 30, Credentials("", {}), clock, threads, threads, threads
+        )  # type: ignore[arg-type]
         engine.info().addErrback(lambda failure, came=came: came.append(failure.value))
         clock.advance(CALL_LIMIT * 10)
         assert not came

@@ -18,6 +18,7 @@ ORDER = (
         "images",
         "values",
         "config",
+        "config_texts",
         "frames",
         "wire",
         "verdict",
@@ -29,7 +30,7 @@ ORDER = (
     ),
     ("schema", "gate"),
     # Services.
-    ("transports", "services", "lag", "waiting", "lease", "pool", "executor", "quota", "health", "hangup"),
+    ("transports", "services", "lag", "waiting", "lease", "pool", "executor", "quota", "health", "hangup", "refresh"),
     # Edges.
     (
         "agent",

@@ -20,7 +20,7 @@ from twisted_executor.errors import (
 # What a registry says when asking again cannot help (moby's and distribution's words).
 PERMANENT = (
     "not found", "manifest unknown", "denied", "unauthorized", "no basic auth", "does not exist",
-    "no matching manifest", "no space left", "invalid reference", "unsupported",
+    "no matching manifest", "invalid reference", "unsupported",
 )  # fmt: skip
 
 
