@@ -209,7 +209,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             # The default stands in, so that the contradictions between the other variables are found as well.
             found[variable.field] = variable.value("")
             wrong.add(variable.name)
-            problems.append(f"{variable.name}={quoted(text)}: {problem}")
+            problems.append(f"{variable.name}={quoted(values.masked(text))}: {problem}")
     found["tmpfs_size"] = found["tmpfs_size"] or _default_tmpfs(found["memory_limit"], found["max_request_bytes"])
     settings = Settings(**found)
     problems += [sentence for names, sentence in _contradictions(settings) if not wrong & names]

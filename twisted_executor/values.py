@@ -25,6 +25,8 @@ _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h)?")
 _RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]|\*")
 
+_LOGIN = re.compile(r"(?:(?<=://)|^)[^/@]*:[^/@]*@(?!sha\d+:)")
+
 _POWERS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": GIB * KIB}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LEVELS = {"warning": "warn", "fatal": "critical"}
@@ -159,6 +161,8 @@ def images(text: str) -> tuple[str, ...]:
 def registry(text: str) -> str:
     """Host, port and path of a registry; a scheme and final slashes are dropped."""
     host = re.sub(r"^https?://", "", text, flags=re.IGNORECASE).rstrip("/")
+    if "@" in host:
+        raise ValueError("It must not have a user in it; user and password belong into REGISTRY_AUTH_FILE.")
     try:
         if names_registry(f"{host}/image"):
             return host
@@ -193,6 +197,11 @@ def docker_host(text: str) -> str:
     if scheme == "tcp" and _is_host_and_port(text):
         return text.rstrip("/")
     raise ValueError('It must be like "unix:///var/run/docker.sock" or "tcp://127.0.0.1:2375".')
+
+
+def masked(text: str) -> str:
+    """The same for a sentence: a user and password, as in URLs, are hidden."""
+    return _LOGIN.sub("***@", text)
 
 
 def _is_host_and_port(url: str) -> bool:

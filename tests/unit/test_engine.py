@@ -11,6 +11,7 @@ from typing import Any
 import docker.errors
 import pytest
 import requests
+import urllib3
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -30,6 +31,7 @@ from twisted_executor.errors import (
 )
 
 URL = "unix:///var/run/docker.sock"
+POOL = urllib3.HTTPConnectionPool("localhost")
 
 
 def refusal(status: int, explanation: str, path: str = "/v1.41/containers/x/start") -> docker.errors.APIError:
@@ -49,6 +51,8 @@ def refusal(status: int, explanation: str, path: str = "/v1.41/containers/x/star
         (refusal(400, 'OCI runtime create failed: exec: "/.executor/agent": no such file or directory'), AgentMissing),
         (refusal(404, "pull access denied for x", "/v1.41/images/create"), PullFailed),
         (requests.exceptions.ReadTimeout("slow"), EngineTimeout),
+        (urllib3.exceptions.ReadTimeoutError(POOL, "/", "slow"), EngineTimeout),
+        (urllib3.exceptions.ProtocolError("Connection broken: IncompleteRead"), EngineUnreachable),
         (requests.exceptions.ConnectionError("Connection aborted.", ConnectionRefusedError(111)), EngineUnreachable),
         (docker.errors.DockerException("no API version: FileNotFoundError(2)"), EngineUnreachable),
         (PermissionError(13, "Permission denied"), EngineUnreachable),

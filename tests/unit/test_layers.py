@@ -58,6 +58,7 @@ PURE = {module for layer in ORDER[:3] for module in layer}
 OWNERS = {
     "docker": {"engine"},
     "requests": {"engine"},
+    "urllib3": {"engine"},
     "docker_image": {"images"},
     "msgspec": {"schema"},
     "klein": {"web"},

@@ -120,7 +120,7 @@ def parse(text: str) -> dict[str, Any]:
         where = f" in line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise CredentialsError(f"it is not JSON{where}.") from None  # the error has the text, and so the secrets
     parts = {"auths": _object(found, "it").get("auths"), "credHelpers": found.get("credHelpers")}
-    entries, helpers = (_object(value or {}, name) for name, value in parts.items())
+    entries, helpers = (_object({} if value is None else value, name) for name, value in parts.items())
     store = found.get("credsStore") or None
     if not all(isinstance(name, str) for name in (store or "", *helpers.values())):
         raise CredentialsError("credsStore and credHelpers must name programs.")

@@ -22,6 +22,8 @@ def pull(client: APIClient, reference: str, credentials: Credentials, limit: flo
         _follow(client, reference, login, deadline, limit)
     except Exception as error:
         known = translated(error, client.base_url)
+        if isinstance(known, EngineTimeout):
+            known = EngineTimeout(late(limit))
         known.args = (login.explain(str(known)),)
         raise known from None  # what it came from may have the secrets
 
