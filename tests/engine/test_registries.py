@@ -105,9 +105,22 @@ def test_wrong_password(start: Callable[..., ServerProcess], locked: Registry, t
 
 def test_without_password(start: Callable[..., ServerProcess], locked: Registry, tmp_path: Path) -> None:
     """Without any password the answer is the registry's own."""
-    answer = start(HOME=str(tmp_path)).ready().execute("echo hi", image=f"{locked.address}/team/a:1")
+    (folder := tmp_path / ".docker").mkdir()
+    server = start(HOME=str(tmp_path)).ready()
+    answer = server.execute("echo hi", image=f"{locked.address}/team/a:1")
     assert (answer.status, answer["code"]) == (422, "image_not_found")
-    assert "no basic auth credentials" in answer["error"]
+    assert answer["error"].endswith("no basic auth credentials.")
+    (folder / "config.json").write_text('{"auths": {"x": "y"}}')
+    answer = server.execute("echo hi", image=f"{locked.address}/team/b:1")
+    assert f"no basic auth credentials. {folder}/config.json is malformed: the entry of x must be" in answer["error"]
+
+
+def test_malformed_file_of_docker(start: Callable[..., ServerProcess], registry: Registry, tmp_path: Path) -> None:
+    """What needs no password works beside docker's own file when that is malformed."""
+    (folder := tmp_path / ".docker").mkdir()
+    (folder / "config.json").write_text('{"auths": {"x": "y"}}')
+    server = start(HOME=str(tmp_path)).ready()
+    assert server.output("echo open", image=f"{registry.address}/team/small:1") == "open\n"
 
 
 def test_auth_file_goes_bad(start: Callable[..., ServerProcess], locked: Registry, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import tarfile
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from twisted.internet.task import Clock
 
 from twisted_executor.engine import access
 from twisted_executor.engine.calls import CALL_LIMIT, agent_tar, seconds
-from twisted_executor.engine.control import THREAD_LIMIT, DockerEngine, Limits
+from twisted_executor.engine.control import THREAD_LIMIT, DockerEngine, Limits, _Client
 from twisted_executor.engine.credentials import Credentials
 from twisted_executor.engine.translation import pull_failed, translated
 from twisted_executor.errors import (
@@ -152,6 +153,15 @@ def test_tar() -> None:
             assert first.mode == 0o555
             names.append(first.name)
     assert names[0] != names[1]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"auths": {"x": "y"}}', '{"auths": {"x": {"auth": "y"}}}', "{", "{}"])
+def test_client_without_dockers_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    """A client needs no file of docker's, so one that is malformed does not keep the server from its engine."""
+    (tmp_path / "config.json").write_text(content)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with closing(_Client(base_url="unix:///nowhere", version="1.41")) as client:
+        assert client.api_version == "1.41"
 
 
 class BusyThreads:

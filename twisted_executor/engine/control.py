@@ -63,7 +63,18 @@ class Limits:
 
 
 class _Client(APIClient):
-    """docker-py sends some calls (pull, events, attach) without any timeout."""
+    """docker-py sends some calls (pull, events, attach) without any timeout.
+
+    And it would read docker's own file for each client, and make none where that is malformed.
+    """
+
+    @property
+    def _general_configs(self) -> dict[str, Any]:
+        return {"proxies": {}}  # an empty one it would take for none, and look for the file again
+
+    @_general_configs.setter
+    def _general_configs(self, found: object) -> None:
+        pass
 
     def send(self, request: Any, **kwargs: Any) -> Any:
         if kwargs.get("timeout") is None:
@@ -135,7 +146,8 @@ class DockerEngine:
     def pull(self, reference: str) -> Deferred[None]:
         """One attempt, within the pull timeout."""
         limit = self._pull_timeout
-        return self._call(self._pulls, pull, reference, self._credentials, limit, limit=limit, late=late(limit))
+        args = (self._url, reference, self._credentials, limit)
+        return self._call(self._pulls, pull, *args, limit=limit, late=late(limit))
 
     def fill_volume(
         self, volume: str, image: str, name: str, labels: Mapping[str, str], agent: bytes

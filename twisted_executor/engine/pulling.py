@@ -11,8 +11,8 @@ from twisted_executor.engine.translation import pull_failed, translated
 from twisted_executor.errors import EngineTimeout, PullFailed
 
 
-def pull(client: APIClient, reference: str, credentials: Credentials, limit: float) -> None:
-    """Pull it and wait for the end.  @param limit: seconds."""
+def pull(client: APIClient, url: str, reference: str, credentials: Credentials, limit: float) -> None:
+    """Pull it and wait for the end.  @param url: of the engine.  @param limit: seconds."""
     deadline = time.monotonic() + limit
     try:
         login = credentials.login(reference)
@@ -21,7 +21,7 @@ def pull(client: APIClient, reference: str, credentials: Credentials, limit: flo
     try:
         _follow(client, reference, login, deadline, limit)
     except Exception as error:
-        known = translated(error, client.base_url)
+        known = translated(error, url)
         if isinstance(known, EngineTimeout):
             known = EngineTimeout(late(limit))
         known.args = (login.explain(str(known)),)
