@@ -98,14 +98,18 @@ class Registry:
     def close(self) -> None:
         """End it, and remove what came from it or was made for it."""
         self.stop()
-        ours = (f"{self.address}/", f"localhost:{self.port}/")
-        for found in self._engine.images():
-            for name in found["RepoTags"] or ():
-                if name.startswith(ours):
-                    self._engine.remove_image(name, force=True)
+        remove_from(self._engine, self.address, f"localhost:{self.port}")
         for made in self._made:
             with contextlib.suppress(docker.errors.NotFound):
                 self._engine.remove_image(made, force=True)
+
+
+def remove_from(engine: docker.APIClient, *addresses: str) -> None:
+    """Remove all images that were pulled from there."""
+    for found in engine.images():
+        for name in found["RepoTags"] or ():
+            if name.startswith(tuple(f"{address}/" for address in addresses)):
+                engine.remove_image(name, force=True)
 
 
 Refuse = Callable[["Passing"], bool]
@@ -159,6 +163,17 @@ def slowly(seconds: float, pieces: int = 20) -> Deliver:
             as_it_is(passing, body[at : at + size])
             passing.of.closing.wait(seconds / pieces)
         return None
+
+    return deliver
+
+
+def held(until: threading.Event) -> Deliver:
+    """Deliver large bodies when the test says so."""
+
+    def deliver(passing: Passing, body: bytes) -> None:
+        if len(body) > LARGE:
+            until.wait(60)
+        as_it_is(passing, body)
 
     return deliver
 
