@@ -48,6 +48,15 @@ async def runs_and_is_used_again(subject: Subject) -> None:
     await sandbox.destroy()
 
 
+async def image_of_a_sandbox(subject: Subject) -> None:
+    """Each says of which image it was made; those of one image say the same."""
+    first, second = [await subject.source.create(subject.image) for _ in range(2)]
+    assert first.image_id.startswith("sha256:")
+    assert first.image_id == second.image_id
+    await first.destroy()
+    await second.destroy()
+
+
 async def one_job_at_a_time(subject: Subject) -> None:
     """A busy sandbox takes no second job."""
     sandbox = await subject.source.create(subject.image)
@@ -104,6 +113,7 @@ async def missing_image(subject: Subject) -> None:
 CONTRACT = [
     interfaces,
     runs_and_is_used_again,
+    image_of_a_sandbox,
     one_job_at_a_time,
     destroyed,
     destroyed_in_mid_run,

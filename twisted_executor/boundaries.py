@@ -159,6 +159,7 @@ class PoolStats:
     @ivar target: how many containers the pool keeps warm; 0 for the temporary ones.
     @ivar failure: why the newest creation failed, None since one succeeded.
     @ivar demand: None where nobody watches it.
+    @ivar refresh_failure: why the image could not be pulled again, None since it could.
     """
 
     image: str
@@ -175,6 +176,7 @@ class PoolStats:
     failure: str | None
     temporary: bool = False
     demand: Demand | None = None
+    refresh_failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +209,14 @@ class ImageInfo:
 
     @ivar reference: what the engine finds it under.
     @ivar volumes: the mount points of its VOLUMEs, normalised absolute paths.
+    @ivar from_registry: it was pulled from, or pushed to, the repository of this reference.
     """
 
     reference: str
     id: str
     architecture: str
     volumes: tuple[str, ...]
+    from_registry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,11 +310,18 @@ class IImageStore(Interface):
         Errbacks with L{ImageNotFound} or an L{Unavailable}.  Cancelling does not stop the pull.
         """
 
+    def refresh(reference: str) -> Deferred[ImageInfo | None]:
+        """Pull what is on the engine again, where it came from a registry; fires with what is there then.
+
+        None: the engine has no such image.  Errbacks as `resolve` does; what the engine has is then unchanged.
+        """
+
 
 class ISandbox(Interface):
     """One warm container.  It runs one job at a time."""
 
     name = Attribute("The container's name on the engine.")
+    image_id = Attribute("The id of the image that it was made of.")
     lost = Attribute("A Deferred[str] that fires once, with a reason, when the container cannot be used again.")
 
     def run(job: Job) -> Deferred[Outcome]:
@@ -353,6 +364,9 @@ class IPool(Interface):
 
     def holds(image: str) -> bool:
         """Whether a container of that image is there, busy or idle."""
+
+    def set_image(image_id: str) -> None:
+        """Say which image is the right one now: containers of others are replaced one by one, no run is ended."""
 
     def stats() -> PoolStats:
         """Count the containers."""

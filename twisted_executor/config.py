@@ -5,7 +5,6 @@ One table, L{VARIABLES}, is the source of what is read, of `--config-help` and o
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +45,8 @@ class Settings:
     custom_image_registry: str
     custom_image_pull_timeout: float
     custom_image_pull_retries: int
+    registry_auth_file: str
+    image_refresh_interval: float
     allowed_images: tuple[str, ...]
     container_max_uses: int
     container_max_age: float
@@ -121,12 +122,18 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
            "Runs that a container serves before it is replaced; 1: a fresh container for every run."),
         _V("CONTAINER_MAX_AGE", "3600", values.duration(1, 30 * _DAY),
            "Seconds, more or less a fifth, after which a container is replaced."),
+        _V("IMAGE_REFRESH_INTERVAL", "", values.interval(1, 30 * _DAY),
+           "Seconds after which the images of all pools are pulled again, and containers of older ones replaced; "
+           "empty or 0: never.", 0.0),
     ),
     "Images without a pool": (
         _V("CUSTOM_IMAGE_REGISTRY", "", values.registry,
            "Where images are looked for that name no registry and that the engine does not have; not for BASE_IMAGE."),
         _V("CUSTOM_IMAGE_PULL_TIMEOUT", "300", values.duration(1, _DAY), "Seconds for one attempt to pull an image."),
         _V("CUSTOM_IMAGE_PULL_RETRIES", "3", values.integer(0, 100), "Further attempts after one that failed."),
+        _V("REGISTRY_AUTH_FILE", "", values.plain,
+           "File with the passwords of registries, in the format of docker's config.json, read again for each pull; "
+           "empty: docker's own, ~/.docker/config.json."),
         _V("ALLOWED_IMAGES", "", values.images,
            "Images that requests may name, separated by commas; empty: any.", ()),
         _V("MAX_TEMPORARY", "4", values.integer(1, 1000), "Containers at a time for images without a pool."),
@@ -202,7 +209,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             # The default stands in, so that the contradictions between the other variables are found as well.
             found[variable.field] = variable.value("")
             wrong.add(variable.name)
-            problems.append(f"{variable.name}={quoted(text)}: {problem}")
+            problems.append(f"{variable.name}={quoted(values.masked(text))}: {problem}")
     found["tmpfs_size"] = found["tmpfs_size"] or _default_tmpfs(found["memory_limit"], found["max_request_bytes"])
     settings = Settings(**found)
     problems += [sentence for names, sentence in _contradictions(settings) if not wrong & names]
@@ -257,25 +264,3 @@ def _tls(environ: Mapping[str, str]) -> list[str]:
         for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
         if environ.get(name, "").strip()
     ]
-
-
-def config_help() -> str:
-    """What `--config-help` prints: every variable with its default and what it means."""
-    lines = ["Environment variables. An empty one counts as not set. Sizes: 1048576, 1024k, 1m. Times: 30, 500ms, 5m."]
-    for section, variables in VARIABLES.items():
-        lines += ["", f"{section}:"]
-        for variable in variables:
-            lines.append(f"  {variable.name}={variable.default}")
-            lines += textwrap.wrap(variable.help, 96, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join(lines) + "\n"
-
-
-def env_example() -> str:
-    """The text of `.env.example`: every variable with its default."""
-    lines = ["# Copy to .env and change what you need. An empty variable counts as not set."]
-    for section, variables in VARIABLES.items():
-        lines += ["", f"# --- {section} ---"]
-        for variable in variables:
-            lines += ["", *textwrap.wrap(variable.help, 96, initial_indent="# ", subsequent_indent="# ")]
-            lines.append(f"{variable.name}={variable.default}")
-    return "\n".join(lines) + "\n"

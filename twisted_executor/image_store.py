@@ -63,18 +63,43 @@ class ImageStore:
         return Deferred.fromCoroutine(self._resolve(reference))
 
     async def _resolve(self, reference: str) -> ImageInfo:
-        candidates = [reference]
-        policy = self._policy
-        if policy.registry and reference not in policy.plain and not names_registry(reference):
-            candidates.append(with_registry(reference, policy.registry))
         try:
-            for candidate in candidates:
-                if (found := await self._look(candidate)) is not None:
-                    return found
-            await self._pulled(candidates[-1])
-            return await self._engine.image(candidates[-1])
+            if (found := await self._found(reference)) is not None:
+                return found
+            wanted = self._candidates(reference)[-1]
+            await self._pulled(wanted)
+            return await self._engine.image(wanted)
         except EngineError as error:
             raise EngineUnavailable(str(error), retry_after=2.0) from error
+
+    def refresh(self, reference: str) -> Deferred[ImageInfo | None]:
+        """Pull it again under the name by which it was found; one that was made here is only looked at."""
+        return Deferred.fromCoroutine(self._refresh(reference))
+
+    async def _refresh(self, reference: str) -> ImageInfo | None:
+        try:
+            found = await self._found(reference)
+            if found is None or not found.from_registry:
+                return found
+            try:
+                await self._attempts(found.reference)
+            except EngineError as error:
+                raise _explained(found.reference, error, "pulled again") from error
+            return await self._look(found.reference)
+        except EngineError as error:
+            raise EngineUnavailable(str(error), retry_after=2.0) from error
+
+    def _candidates(self, reference: str) -> list[str]:
+        policy = self._policy
+        if policy.registry and reference not in policy.plain and not names_registry(reference):
+            return [reference, with_registry(reference, policy.registry)]
+        return [reference]
+
+    async def _found(self, reference: str) -> ImageInfo | None:
+        for candidate in self._candidates(reference):
+            if (found := await self._look(candidate)) is not None:
+                return found
+        return None
 
     async def _look(self, reference: str) -> ImageInfo | None:
         try:
@@ -103,6 +128,16 @@ class ImageStore:
 
     async def _pull(self, reference: str) -> None:
         self.log.info("pulling {image}", image=reference)
+        try:
+            await self._attempts(reference)
+        except EngineError as error:
+            self.log.warn("pulling {image} failed: {reason}", image=reference, reason=str(error))
+            known = _explained(reference, error, "pulled")
+            self._remember(reference, known)
+            raise known from error
+        self.log.info("pulled {image}", image=reference)
+
+    async def _attempts(self, reference: str) -> None:
         attempts = AsyncRetrying(
             sleep=lambda seconds: deferLater(self._clock, seconds),
             wait=self._pause,
@@ -110,16 +145,9 @@ class ImageStore:
             retry=retry_if_exception(_may_pass),
             reraise=True,
         )
-        try:
-            async for attempt in attempts:
-                with attempt:
-                    await self._engine.pull(reference)
-        except EngineError as error:
-            self.log.warn("pulling {image} failed: {reason}", image=reference, reason=str(error))
-            known = _explained(reference, error)
-            self._remember(reference, known)
-            raise known from error
-        self.log.info("pulled {image}", image=reference)
+        async for attempt in attempts:
+            with attempt:
+                await self._engine.pull(reference)
 
     def _remember(self, reference: str, error: ExecutorError) -> None:
         """For a minute; what is over is forgotten, or anybody could fill the memory with names."""
@@ -135,8 +163,9 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, EngineError) and not (isinstance(error, PullFailed) and error.permanent)
 
 
-def _explained(reference: str, error: EngineError) -> ExecutorError:
+def _explained(reference: str, error: EngineError, what: str) -> ExecutorError:
     reason = str(error).rstrip(".")
     if isinstance(error, PullFailed) and error.permanent:
-        return ImageNotFound(f"The image {reference} is not on the engine and cannot be pulled: {reason}.")
-    return ImageUnavailable(f"The image {reference} cannot be pulled now: {reason}.", retry_after=REMEMBER)
+        absent = "is not on the engine and " if what == "pulled" else ""
+        return ImageNotFound(f"The image {reference} {absent}cannot be {what}: {reason}.")
+    return ImageUnavailable(f"The image {reference} cannot be {what} now: {reason}.", retry_after=REMEMBER)

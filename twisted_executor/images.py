@@ -56,6 +56,23 @@ def canonical(reference: str) -> str:
     return f"{name}@{digest}" if digest else f"{name}:{tag or 'latest'}"
 
 
+def repository(reference: str) -> str:
+    """The canonical name without tag and digest: of "alpine:3" it is "docker.io/library/alpine".
+
+    @raise InvalidRequest: it is not an image reference.
+    """
+    name: str = _parse(reference)["name"]
+    return name
+
+
+def is_pinned(reference: str) -> bool:
+    """Whether it has a digest, so that it can only ever mean one image.
+
+    @raise InvalidRequest: it is not an image reference.
+    """
+    return "@" in canonical(reference)
+
+
 def names_registry(reference: str) -> bool:
     """Whether it says where to pull from: its first part has a dot or a port, or is localhost.
 

@@ -184,6 +184,7 @@ def _pool_json(pool: PoolStats) -> Mapping[str, object]:
         "container_create_failures": pool.create_failures,
         "containers_retired": dict(pool.retired),
         "last_failure": pool.failure,
+        "refresh_failure": pool.refresh_failure,
     }
 
 
@@ -204,6 +205,9 @@ class _Pools(Collector):
         failed = CounterMetricFamily(
             "script_executor_container_creation_failures", "Containers not made.", labels=["image"]
         )
+        stale = GaugeMetricFamily(
+            "script_executor_image_refresh_failing", "1 while the image cannot be pulled again.", labels=["image"]
+        )
         retired = CounterMetricFamily(
             "script_executor_container_retirements", "Containers removed, by reason.", labels=["image", "reason"]
         )
@@ -216,9 +220,10 @@ class _Pools(Collector):
             waiting.add_metric([pool.image], pool.waiting)
             made.add_metric([pool.image], pool.created)
             failed.add_metric([pool.image], pool.create_failures)
+            stale.add_metric([pool.image], pool.refresh_failure is not None)
             for reason, count in pool.retired.items():
                 retired.add_metric([pool.image, reason], count)
-        yield from (containers, waiting, made, failed, retired, running, draining)
+        yield from (containers, waiting, made, failed, stale, retired, running, draining)
 
 
 @implementer(IExecutor)

@@ -19,13 +19,12 @@ from zope.interface import implementer
 
 from twisted_executor.boundaries import ILease, IPool, ISandbox, ISandboxSource, PoolStats, Tenant
 from twisted_executor.errors import Draining, ExecutorError, Overloaded, Unavailable
-from twisted_executor.lease import Lease, Slot
+from twisted_executor.lease import Lease, Lives, Slot, oldest
 from twisted_executor.planning import Capacity, plan
 from twisted_executor.services import Backoff, ended
 from twisted_executor.waiting import WaitingLine
 
 UPKEEP = 1.0  # seconds between looks at the age of the containers
-SPREAD = 0.2  # the share by which lives differ, so that a pool does not renew itself all at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class WarmPool(Service):
         self._policy = policy
         self._capacity = policy.capacity
         self._clock = clock
-        self._random = random
+        self._lives = Lives(policy.max_age, policy.max_uses, random)
         self._line = WaitingLine(clock, policy.queue_size, policy.queue_timeout)
         self._idle: list[Slot] = []
         self._busy: set[Slot] = set()
@@ -130,6 +129,10 @@ class WarmPool(Service):
         """Look for a container of that image."""
         return any(slot.image == image for slot in (*self._idle, *self._busy))
 
+    def set_image(self, image_id: str) -> None:
+        """Containers of any other image are old from now on."""
+        self._lives.image_id = image_id
+
     def stats(self) -> PoolStats:
         """Count."""
         return PoolStats(
@@ -154,10 +157,9 @@ class WarmPool(Service):
     def _settled(self, unfit: str | None, slot: Slot) -> None:
         if slot not in self._busy:
             return  # it was retired in the meantime
-        if unfit is None and slot.uses >= slot.most_uses:
-            unfit = "used_up"
+        unfit = unfit or slot.spent
         if unfit is None and self._surplus() > 0 and slot.is_old(self._clock.seconds()):
-            unfit = "old"
+            unfit = slot.ends_as
         if unfit is not None:
             self._retire(slot, unfit)
         else:
@@ -219,17 +221,15 @@ class WarmPool(Service):
     def _arrived(self, sandbox: ISandbox, creation: Deferred[Any], image: str) -> None:
         self._made(creation)
         now = self._clock.seconds()
-        life = self._policy.max_age * (1 + SPREAD * (2 * self._random() - 1))
-        most_uses = max(1, round(self._policy.max_uses * (1 - SPREAD * self._random())))
-        self._idle.append(slot := Slot(sandbox, image, now, life, most_uses))
+        self._idle.append(slot := self._lives.begin(sandbox, image, now))
         self._created += 1
         self._failure = self._line.reason = None
         self._backoff.succeeded()
         sandbox.lost.addCallback(self._lost, slot)
         if not self.running:
             self._retire(slot, "stopped")
-        elif self._surplus() > 0 and (old := [slot for slot in self._idle if slot.is_old(now)]):
-            self._retire(max(old, key=lambda slot: slot.wear(now)), "old")
+        elif self._surplus() > 0 and (old := oldest(self._idle, now)) is not None:
+            self._retire(old, old.ends_as)
         self._act()
 
     def _not_made(self, failure: Failure, creation: Deferred[Any], image: str) -> None:
@@ -302,6 +302,6 @@ class WarmPool(Service):
         if self._policy.idle_ttl is not None:
             for slot in [s for s in self._idle if now - s.rested >= self._policy.idle_ttl or s.is_old(now)]:
                 self._retire(slot, "idle")
-        elif old := [slot for slot in (*self._idle, *self._busy) if slot.is_old(now)]:
-            self._renew(old[0].image)
+        elif (old := oldest((*self._idle, *self._busy), now)) is not None:
+            self._renew(old.image)
         self._act()

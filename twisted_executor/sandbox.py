@@ -70,6 +70,7 @@ class Sandbox:
     def __init__(
         self,
         name: str,
+        image_id: str,
         engine: IEngine,
         clock: IReactorTime,
         policy: RunPolicy,
@@ -84,6 +85,7 @@ class Sandbox:
         self.greeted: Deferred[Hello] = Deferred()
         self.lost: Deferred[str] = Deferred()
         self.uids = (0, 0)
+        self.image_id = image_id
         self._engine = engine
         self._clock = clock
         self._policy = policy
@@ -96,7 +98,7 @@ class Sandbox:
         self._settling: Deferred[str | None] | None = None
         self._destroyed: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = clock.callLater(
-            GREETING_LIMIT, self._late, "The agent did not greet in time."
+            GREETING_LIMIT, self._die, "The agent did not greet in time."
         )
         self._ping = clock.callLater(PING_INTERVAL, self._send_ping)
 
@@ -140,7 +142,7 @@ class Sandbox:
         if self._state is State.RUNNING and self._run is not None and self._run.finished is finished:
             assert self._stream is not None
             self._stream.send(cancel_frame(self._run.id))
-            self._set_deadline(CANCEL_LIMIT, self._late, "The agent did not end a cancelled run in time.")
+            self._set_deadline(CANCEL_LIMIT, self._die, "The agent did not end a cancelled run in time.")
 
     # What the agent says
 
@@ -202,7 +204,7 @@ class Sandbox:
         elif result.oom_kills:
             # A later run that is lost would be taken for one that ran out of memory: the engine's events say no run.
             self._unfit = Status.OUT_OF_MEMORY.value
-        self._set_deadline(WIPE_LIMIT, self._late, "The agent did not wipe in time.")
+        self._set_deadline(WIPE_LIMIT, self._die, "The agent did not wipe in time.")
         self._finish(run, result)
 
     def _finish(self, run: Run, result: Outcome | SandboxLost) -> None:
@@ -237,7 +239,7 @@ class Sandbox:
         if self._state is State.IDLE and self._deadline is None:
             assert self._stream is not None
             self._stream.send(ping_frame())
-            self._set_deadline(PONG_LIMIT, self._late, "The idle agent did not answer.")
+            self._set_deadline(PONG_LIMIT, self._die, "The idle agent did not answer.")
 
     def _pong(self) -> None:
         if self._state is State.IDLE:
@@ -251,9 +253,6 @@ class Sandbox:
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
-
-    def _late(self, reason: str) -> None:
-        self._die(reason)
 
     # The end
 

@@ -124,7 +124,9 @@ class EngineSource:
         policy = self._policy
         name = f"twisted-executor-{policy.instance}-{self._random_below(1 << 48):012x}"
         tmpfs = tmpfs_sizes(policy.tmp, policy.rest, image.volumes)
-        sandbox = Sandbox(name, self._engine, self._clock, policy.run, self._random_below, self._known.discard)
+        sandbox = Sandbox(
+            name, image.id, self._engine, self._clock, policy.run, self._random_below, self._known.discard
+        )
         self._known.add(name)
         creation = self._engine.create(ContainerSpec(name, image, volume, self._labels("sandbox"), tmpfs))
         try:

@@ -24,10 +24,12 @@ from twisted.python.logfile import LogFile
 from twisted_executor import keys, logs, metrics, web
 from twisted_executor.agent import agent_binary
 from twisted_executor.boundaries import IExecutor, ISandboxSource
-from twisted_executor.config import ConfigurationError, Settings, config_help, read
+from twisted_executor.config import ConfigurationError, Settings, read
+from twisted_executor.config_texts import config_help
 from twisted_executor.confinement import Confinement
 from twisted_executor.descriptors import allowed, left_for_clients, raise_limit
 from twisted_executor.engine.control import DockerEngine, Limits
+from twisted_executor.engine.credentials import Credentials, CredentialsError
 from twisted_executor.executor import Executor
 from twisted_executor.hangup import Hangup
 from twisted_executor.health import EngineWatch, Health
@@ -37,6 +39,7 @@ from twisted_executor.lag import LagWatch
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
 from twisted_executor.quota import Quota, QuotaExecutor
+from twisted_executor.refresh import ImageRefresh
 from twisted_executor.run import RunPolicy
 from twisted_executor.server import ServerService
 from twisted_executor.services import OrderedMultiService, StopOnce, Supervised, Threads, Watchdog, periodic
@@ -85,7 +88,9 @@ class Options(usage.Options):
             self.configuration = read(self._environ)
             path = self.configuration.api_keys_file
             self.api_keys = keys.KeyFile(path) if path else None
-        except (ConfigurationError, keys.KeysError) as error:
+            self.credentials = Credentials(self.configuration.registry_auth_file, self._environ)
+            self.credentials.check()
+        except (ConfigurationError, keys.KeysError, CredentialsError) as error:
             raise usage.UsageError(f"The configuration is wrong:\n{error}") from error
         if self["check-config"]:
             print("The configuration is fine.")
@@ -128,15 +133,19 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     root = Root(_observer(options))
 
     lanes = {name: Threads(f"{name} threads", size, reactor) for name, size in _LANES.items()}
-    engine = DockerEngine(settings.docker_host, _limits(settings), settings.custom_image_pull_timeout, reactor, **lanes)
+    pull_timeout = settings.custom_image_pull_timeout
+    engine = DockerEngine(settings.docker_host, _limits(settings), pull_timeout, options.credentials, reactor, **lanes)
     images = ImageStore(engine, _pull_policy(settings), reactor, random.random)
     policy = _source_policy(settings)
     source = EngineSource(
         engine, _endpoint(settings.docker_host, reactor), images, _agent, policy, reactor, secrets.randbelow
     )
     registry = CollectorRegistry()
-    meters = metrics.Metrics(registry, reactor, lambda: executor.stats(), _references(settings), policy.instance)
+    meters = metrics.Metrics(
+        registry, reactor, lambda: refresh.noted(executor.stats()), _references(settings), policy.instance
+    )
     pools, temporary = _pools(metrics.MeteredSource(source, meters.made, reactor), settings, reactor)
+    refresh = ImageRefresh(images, {image: pools[canonical(image)] for image in _references(settings)})
     executor = Executor(
         settings.base_image, pools, temporary, images, reactor, settings.queue_size, settings.drain_timeout
     )
@@ -156,6 +165,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     for pool in (*pools.values(), temporary):
         pool.setServiceParent(every_pool)
     every_pool.setServiceParent(root)
+    if (interval := settings.image_refresh_interval) > 0:
+        Supervised("image refresh", periodic(refresh.look, reactor, interval), reactor).setServiceParent(root)
     executor.setServiceParent(root)
     site = api.site(reactor)
     ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)

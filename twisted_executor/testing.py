@@ -36,9 +36,10 @@ def execution(job: Job, outcome: Outcome = HELLO) -> Execution:
 class MemorySandbox:
     """Runs nothing: a test ends the run, or `answers` holds its outcome."""
 
-    def __init__(self, name: str, image: str, answers: Mapping[bytes, Outcome]) -> None:
+    def __init__(self, name: str, image: str, image_id: str, answers: Mapping[bytes, Outcome]) -> None:
         self.name = name
         self.image = image
+        self.image_id = image_id
         self.lost: Deferred[str] = Deferred()
         self.jobs: list[Job] = []
         self.dead = False
@@ -111,7 +112,8 @@ class MemorySource:
 
     @ivar hold: creations wait for `arrive` or `fail`.
     @ivar made: all sandboxes ever.
-    @ivar pending: creations that wait, oldest first, with their images.
+    @ivar pending: creations that wait, oldest first, with their images and the ids of those.
+    @ivar image_id: what every image means for creations that begin now.
     """
 
     def __init__(
@@ -120,7 +122,8 @@ class MemorySource:
         """@param images: those that exist; None: any."""
         self.hold = hold
         self.made: list[MemorySandbox] = []
-        self.pending: list[tuple[Deferred[ISandbox], str]] = []
+        self.pending: list[tuple[Deferred[ISandbox], str, str]] = []
+        self.image_id = "sha256:1"
         self._images = images
         self._answers = answers or {}
 
@@ -132,7 +135,7 @@ class MemorySource:
     def create(self, image: str) -> Deferred[ISandbox]:
         """Make one of this image."""
         creation: Deferred[ISandbox] = Deferred(self._cancelled)
-        self.pending.append((creation, image))
+        self.pending.append((creation, image, self.image_id))
         if self._images is not None and image not in self._images:
             self.fail(ImageNotFound(f"There is no image {image}."))
         elif not self.hold:
@@ -141,18 +144,18 @@ class MemorySource:
 
     def arrive(self) -> None:
         """The oldest creation succeeds."""
-        creation, image = self.pending.pop(0)
-        sandbox = MemorySandbox(f"sandbox-{len(self.made)}", image, self._answers)
+        creation, image, image_id = self.pending.pop(0)
+        sandbox = MemorySandbox(f"sandbox-{len(self.made)}", image, image_id, self._answers)
         self.made.append(sandbox)
         creation.callback(sandbox)
 
     def fail(self, error: ExecutorError) -> None:
         """The newest creation fails."""
-        creation, _ = self.pending.pop()
+        creation, *_ = self.pending.pop()
         creation.errback(error)
 
     def _cancelled(self, creation: Deferred[ISandbox]) -> None:
-        self.pending = [(waiting, image) for waiting, image in self.pending if waiting is not creation]
+        self.pending = [entry for entry in self.pending if entry[0] is not creation]
         creation.errback(CancelledError())
 
 

@@ -25,6 +25,8 @@ _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h)?")
 _RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]|\*")
 
+_LOGIN = re.compile(r"(?:(?<=://)|^)[^/@]*:[^/@]*@(?!sha\d+:)")
+
 _POWERS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": GIB * KIB}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LEVELS = {"warning": "warn", "fatal": "critical"}
@@ -82,6 +84,19 @@ def duration(least: float, most: float) -> Callable[[str], float]:
         if not least <= seconds <= most:
             raise ValueError(f'It must be from {least:g} to {most:g} seconds, like "30", "500ms" or "5m".')
         return seconds
+
+    return read
+
+
+def interval(least: float, most: float) -> Callable[[str], float]:
+    """Reads seconds between two times that something is done, or 0, which is never."""
+    seconds = duration(0, most)
+
+    def read(text: str) -> float:
+        found = seconds(text)
+        if 0 < found < least:
+            raise ValueError(f"It must be 0, which is never, or from {least:g} to {most:g} seconds.")
+        return found
 
     return read
 
@@ -146,6 +161,8 @@ def images(text: str) -> tuple[str, ...]:
 def registry(text: str) -> str:
     """Host, port and path of a registry; a scheme and final slashes are dropped."""
     host = re.sub(r"^https?://", "", text, flags=re.IGNORECASE).rstrip("/")
+    if "@" in host:
+        raise ValueError("It must not have a user in it; user and password belong into REGISTRY_AUTH_FILE.")
     try:
         if names_registry(f"{host}/image"):
             return host
@@ -180,6 +197,11 @@ def docker_host(text: str) -> str:
     if scheme == "tcp" and _is_host_and_port(text):
         return text.rstrip("/")
     raise ValueError('It must be like "unix:///var/run/docker.sock" or "tcp://127.0.0.1:2375".')
+
+
+def masked(text: str) -> str:
+    """The same for a sentence: a user and password, as in URLs, are hidden."""
+    return _LOGIN.sub("***@", text)
 
 
 def _is_host_and_port(url: str) -> bool:

@@ -71,7 +71,7 @@ def _default(text: str) -> float:
 
 def test_overlays_change_the_service() -> None:
     """Each is about the service that there is."""
-    assert len(OVERLAYS) == 3
+    assert len(OVERLAYS) == 4
     for path in OVERLAYS:
         assert "script-executor" in load(path)["services"], path
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import docker
 import pytest
 
-from tests.engine.server_process import ServerProcess, wait_until
+from tests.engine.registry import Registry
+from tests.engine.server_process import BUSYBOX, ServerProcess, wait_until
 from twisted_executor.source import LABEL
 
 
@@ -48,6 +50,18 @@ def start() -> Iterator[Callable[..., ServerProcess]]:
 def ours(engine: docker.APIClient) -> Callable[[], list[str]]:
     """The ids of all containers of ours on the engine."""
     return lambda: [c["Id"] for c in engine.containers(all=True, filters={"label": LABEL})]
+
+
+@pytest.fixture
+def registry(tmp_path: Path, engine: docker.APIClient) -> Iterator[Registry]:
+    """One without a password that holds the small image as `team/small:1`."""
+    (folder := tmp_path / "registry").mkdir()
+    found = Registry(folder, engine)
+    try:
+        found.push(BUSYBOX, "team/small:1")
+        yield found
+    finally:
+        found.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,6 +13,7 @@ from tests.engine.server_process import BUSYBOX
 from twisted_executor import tap
 from twisted_executor.confinement import Confinement
 from twisted_executor.engine.control import DockerEngine, Limits
+from twisted_executor.engine.credentials import Credentials
 from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.run import RunPolicy
 from twisted_executor.services import Threads
@@ -34,7 +35,9 @@ class Made:
 
 def make(reactor: Any, lanes: dict[str, Threads]) -> Made:
     instance = f"test{secrets.token_hex(4)}"
-    engine = DockerEngine(f"unix://{SOCKET}", Limits(256 * MIB, 0.5, 128, 4 * MIB), 30, reactor, **lanes)
+    engine = DockerEngine(
+        f"unix://{SOCKET}", Limits(256 * MIB, 0.5, 128, 4 * MIB), 30, Credentials("", {}), reactor, **lanes
+    )
     policy = SourcePolicy(
         instance=instance,
         fillers=(BUSYBOX,),

@@ -3,42 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import docker
-import pytest
 
-from tests.engine.server_process import BUSYBOX, ServerProcess, free_port, wait_until
+from tests.engine.registry import Registry
+from tests.engine.server_process import ServerProcess, free_port, wait_until
 
 REPOSITORY = "script-executor-test"
-
-
-@pytest.fixture
-def registry(tmp_path: Path, engine: docker.APIClient) -> Iterator[str]:
-    """A registry on loopback, host:port, that holds the small image as `team/small:1`."""
-    port = free_port()
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        "version: 0.1\nlog: {level: error}\n"
-        f"storage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    process = subprocess.Popen(["docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL)
-    address = f"127.0.0.1:{port}"
-    name = f"{address}/team/small:1"
-    try:
-        engine.tag(BUSYBOX, f"{address}/team/small", "1")
-        wait_until(lambda: '"error"' not in str(engine.push(f"{address}/team/small", "1")), "the image is pushed")
-        engine.remove_image(name)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
-        if name in {tag for found in engine.images() for tag in found["RepoTags"] or ()}:
-            engine.remove_image(name, force=True)
 
 
 def test_custom_pool(start: Callable[..., ServerProcess]) -> None:
@@ -103,10 +76,10 @@ def test_image_that_does_not_exist(start: Callable[..., ServerProcess]) -> None:
     assert time.monotonic() - began < 0.5
 
 
-def test_registry_without_the_image(start: Callable[..., ServerProcess], registry: str) -> None:
+def test_registry_without_the_image(start: Callable[..., ServerProcess], registry: Registry) -> None:
     """An image that its registry does not have is 422 image_not_found."""
     server = start().ready()
-    answer = server.execute("echo hi", image=f"{registry}/team/missing:1")
+    answer = server.execute("echo hi", image=f"{registry.address}/team/missing:1")
     assert (answer.status, answer["code"], answer["exit_code"]) == (422, "image_not_found", None)
 
 
@@ -120,17 +93,17 @@ def test_unreachable_registry(start: Callable[..., ServerProcess]) -> None:
     assert time.monotonic() - began > 0.5
 
 
-def test_pull(start: Callable[..., ServerProcess], registry: str) -> None:
+def test_pull(start: Callable[..., ServerProcess], registry: Registry) -> None:
     """An image that only the registry has is pulled once for all, and runs."""
     server = start().ready()
-    image = f"{registry}/team/small:1"
+    image = f"{registry.address}/team/small:1"
     assert server.output("echo pulled", image=image) == "pulled\n"
     assert server.log.count("pulling") == 1
 
 
-def test_custom_image_registry(start: Callable[..., ServerProcess], registry: str) -> None:
+def test_custom_image_registry(start: Callable[..., ServerProcess], registry: Registry) -> None:
     """A name without a registry is looked for in the configured one, for requests and for pools."""
-    server = start(CUSTOM_IMAGE_REGISTRY=f"http://{registry}/", CUSTOM_POOLS="team/small:1=1").ready()
+    server = start(CUSTOM_IMAGE_REGISTRY=f"http://{registry.address}/", CUSTOM_POOLS="team/small:1=1").ready()
     assert server.pool("team/small:1")["available_containers"] == 1
     assert server.execute("echo hi", image="team/small:1")["warm"] is True
 

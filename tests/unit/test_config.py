@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_executor.config import VARIABLES, ConfigurationError, Settings, config_help, env_example, read
+from twisted_executor.config import VARIABLES, ConfigurationError, Settings, read
+from twisted_executor.config_texts import config_help, env_example
 from twisted_executor.images import PoolSetting
 from twisted_executor.values import MIB
 
@@ -31,6 +32,7 @@ def test_defaults() -> None:
     assert (settings.memory_limit, settings.cpu_limit, settings.host_port) == (256 * MIB, 0.5, 8080)
     assert (settings.custom_image_registry, settings.custom_pools) == ("", ())
     assert (settings.custom_image_pull_timeout, settings.custom_image_pull_retries) == (300.0, 3)
+    assert (settings.registry_auth_file, settings.image_refresh_interval) == ("", 0.0)
     assert settings.tmpfs_size == 64 * MIB
     assert settings.docker_host == "unix:///var/run/docker.sock"
     assert settings.require_limits == {"memory", "swap", "cpu", "pids"}
@@ -61,12 +63,15 @@ def test_values() -> None:
             "LOG_LEVEL": "WARNING",
             "SECCOMP_ALLOW": "ptrace",
             "REQUIRE_LIMITS": "none",
+            "REGISTRY_AUTH_FILE": "/run/auth.json",
+            "IMAGE_REFRESH_INTERVAL": "6h",
         }
     )
     assert settings.pool_size == 7
     assert settings.custom_pools == (PoolSetting("python:3.11", 2), PoolSetting("node", 3))
     assert settings.custom_image_registry == "registry.example.com"
     assert (settings.memory_limit, settings.timeout, settings.log_level) == (1024 * MIB, 0.5, "warn")
+    assert (settings.registry_auth_file, settings.image_refresh_interval) == ("/run/auth.json", 21600.0)
     assert (settings.seccomp_allow, settings.require_limits) == (frozenset({"ptrace"}), frozenset())
 
 
@@ -79,6 +84,14 @@ def test_all_problems_at_once() -> None:
         'CPU_LIMIT="0": It must be a number from 0.01 to 1024, like 0.5.',
         "DOCKER_TLS_VERIFY is set, but this version speaks no TLS to the engine; unset it, and use a unix socket or a "
         "plain port.",
+    )
+
+
+def test_password_in_the_wrong_place() -> None:
+    """A password that stands in the address of a registry is not repeated."""
+    assert problems(CUSTOM_IMAGE_REGISTRY="https://ann:open-sesame@reg:5000") == (
+        'CUSTOM_IMAGE_REGISTRY="https://***@reg:5000": It must not have a user in it; user and password belong into '
+        "REGISTRY_AUTH_FILE.",
     )
 
 

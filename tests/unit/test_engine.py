@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import tarfile
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import docker.errors
 import pytest
 import requests
+import urllib3
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from twisted_executor.engine import access
 from twisted_executor.engine.calls import CALL_LIMIT, agent_tar, seconds
-from twisted_executor.engine.control import THREAD_LIMIT, DockerEngine, Limits
+from twisted_executor.engine.control import THREAD_LIMIT, DockerEngine, Limits, _Client
+from twisted_executor.engine.credentials import Credentials
 from twisted_executor.engine.translation import pull_failed, translated
 from twisted_executor.errors import (
     AgentMissing,
@@ -29,6 +32,7 @@ from twisted_executor.errors import (
 )
 
 URL = "unix:///var/run/docker.sock"
+POOL = urllib3.HTTPConnectionPool("localhost")
 
 
 def refusal(status: int, explanation: str, path: str = "/v1.41/containers/x/start") -> docker.errors.APIError:
@@ -48,6 +52,8 @@ def refusal(status: int, explanation: str, path: str = "/v1.41/containers/x/star
         (refusal(400, 'OCI runtime create failed: exec: "/.executor/agent": no such file or directory'), AgentMissing),
         (refusal(404, "pull access denied for x", "/v1.41/images/create"), PullFailed),
         (requests.exceptions.ReadTimeout("slow"), EngineTimeout),
+        (urllib3.exceptions.ReadTimeoutError(POOL, "/", "slow"), EngineTimeout),
+        (urllib3.exceptions.ProtocolError("Connection broken: IncompleteRead"), EngineUnreachable),
         (requests.exceptions.ConnectionError("Connection aborted.", ConnectionRefusedError(111)), EngineUnreachable),
         (docker.errors.DockerException("no API version: FileNotFoundError(2)"), EngineUnreachable),
         (PermissionError(13, "Permission denied"), EngineUnreachable),
@@ -112,7 +118,7 @@ def test_absence(tmp_path: Path) -> None:
         ("manifest for x:1 not found: manifest unknown: manifest unknown", True),
         ("pull access denied for x, repository does not exist or may require 'docker login'", True),
         ("unauthorized: authentication required", True),
-        ("write /var/lib/docker/tmp/x: no space left on device", True),
+        ("write /var/lib/docker/tmp/x: no space left on device", False),
         ("dial tcp 127.0.0.1:1: connect: connection refused", False),
         ("received unexpected HTTP status: 500 Internal Server Error", False),
         ("toomanyrequests: You have reached your pull rate limit", False),
@@ -149,6 +155,15 @@ def test_tar() -> None:
     assert names[0] != names[1]
 
 
+@pytest.mark.parametrize("content", ["[]", '{"auths": {"x": "y"}}', '{"auths": {"x": {"auth": "y"}}}', "{", "{}"])
+def test_client_without_dockers_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    """A client needs no file of docker's, so one that is malformed does not keep the server from its engine."""
+    (tmp_path / "config.json").write_text(content)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with closing(_Client(base_url="unix:///nowhere", version="1.41")) as client:
+        assert client.api_version == "1.41"
+
+
 class BusyThreads:
     """Threads that take up a call when the test says so, and never end it."""
 
@@ -163,7 +178,9 @@ def test_limit_counts_from_the_thread() -> None:
     """A call's time limit does not run while it waits for a thread, and it does not wait for one for ever."""
     for begins in (True, False):
         clock, threads, came = Clock(), BusyThreads(), []
-        engine = DockerEngine("unix:///nowhere", Limits(1, 1.0, 1, 1), 30, clock, threads, threads, threads)  # type: ignore[arg-type]
+        engine = DockerEngine(
+            "unix:///nowhere", Limits(1, 1.0, 1, 1), 30, Credentials("", {}), clock, threads, threads, threads
+        )  # type: ignore[arg-type]
         engine.info().addErrback(lambda failure, came=came: came.append(failure.value))
         clock.advance(CALL_LIMIT * 10)
         assert not came

@@ -26,6 +26,8 @@ class Images:
 
     def __init__(self, *present: str) -> None:
         self.present = set(present)
+        self.local: set[str] = set()
+        self.image_id = "sha256:1"
         self.pulling: list[tuple[str, Deferred[None]]] = []
         self.down = False
 
@@ -34,7 +36,7 @@ class Images:
             return fail(EngineUnreachable("no engine"))
         if reference not in self.present:
             return fail(NotFound("no such image"))
-        return succeed(ImageInfo(reference, "sha256:1", "amd64", ()))
+        return succeed(ImageInfo(reference, self.image_id, "amd64", (), reference not in self.local))
 
     def pull(self, reference: str) -> Deferred[None]:
         pull: Deferred[None] = Deferred()
@@ -169,6 +171,62 @@ def test_engine_down() -> None:
     assert isinstance(result(finder.resolve("x")), EngineUnavailable)
     images.down = False
     assert result(finder.resolve("x")).reference == "x"
+
+
+@pytest.mark.parametrize("present", ["x", "reg:5000/x"])
+def test_refresh(present: str) -> None:
+    """What is there is pulled again, under the name by which it was found, and looked at after that."""
+    images = Images(present)
+    refreshed = store(images, registry="reg:5000").refresh("x")
+    assert [name for name, _ in images.pulling] == [present]
+    images.image_id = "sha256:2"
+    images.succeed()
+    found = result(refreshed)
+    assert (found.reference, found.id) == (present, "sha256:2")
+
+
+def test_refresh_of_a_local_image() -> None:
+    """An image that never came from a registry is looked at, and nobody is asked for its name."""
+    images = Images("x")
+    images.local = {"x"}
+    assert result(store(images).refresh("x")).id == "sha256:1"
+    assert not images.pulling
+
+
+def test_refresh_of_nothing() -> None:
+    """An image that is not there is not pulled for a refresh."""
+    images = Images()
+    refreshed: list[object] = []
+    store(images).refresh("x").addCallback(refreshed.append)
+    assert (refreshed, images.pulling) == ([None], [])
+
+
+def test_refresh_fails() -> None:
+    """A refresh is tried as often as another pull; that it failed does not keep anybody from the image."""
+    images, clock = Images("x"), Clock()
+    finder = store(images, clock)
+    refreshed = finder.refresh("x")
+    for _ in range(2):
+        images.fail()
+        clock.advance(2.0)
+    images.fail()
+    error = result(refreshed)
+    assert isinstance(error, ImageUnavailable)
+    assert str(error) == "The image x cannot be pulled again now: registry says no."
+    assert result(finder.resolve("x")).id == "sha256:1"
+    refreshed = finder.refresh("x")
+    images.fail(permanent=True)
+    assert str(result(refreshed)) == "The image x cannot be pulled again: registry says no."
+    images.present.clear()
+    finder.resolve("x").addErrback(lambda _: None)
+    assert len(images.pulling) == 1
+
+
+def test_refresh_without_an_engine() -> None:
+    """That is no failure of the image."""
+    images = Images("x")
+    images.down = True
+    assert isinstance(result(store(images).refresh("x")), EngineUnavailable)
 
 
 def test_memory_of_failures_is_bounded() -> None:

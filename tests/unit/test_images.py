@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twisted_executor.errors import InvalidRequest
-from twisted_executor.images import PoolSetting, canonical, names_registry, parse_pools, with_registry
+from twisted_executor.images import (
+    PoolSetting,
+    canonical,
+    is_pinned,
+    names_registry,
+    parse_pools,
+    repository,
+    with_registry,
+)
 
 SHA256 = "sha256:" + "0123456789abcdef" * 4
 DIGITS = "sha256:" + "1" * 64
@@ -116,6 +124,21 @@ def test_any_text(text: str) -> None:
         return
     assert full.isprintable()
     assert " " not in full
+
+
+@pytest.mark.parametrize(
+    ("reference", "name", "pinned"),
+    [
+        ("alpine", "docker.io/library/alpine", False),
+        ("team/app:1", "docker.io/team/app", False),
+        ("localhost:5000/app:1", "localhost:5000/app", False),
+        (f"app:1@sha256:{'0' * 64}", "docker.io/library/app", True),
+        (f"localhost:5000/app@sha256:{'0' * 64}", "localhost:5000/app", True),
+    ],
+)
+def test_repository(reference: str, name: str, pinned: bool) -> None:
+    """The name alone, in its one spelling, and whether it can change its meaning."""
+    assert (repository(reference), is_pinned(reference)) == (name, pinned)
 
 
 def test_names_registry() -> None:

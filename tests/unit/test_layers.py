@@ -18,6 +18,7 @@ ORDER = (
         "images",
         "values",
         "config",
+        "config_texts",
         "frames",
         "wire",
         "verdict",
@@ -29,7 +30,7 @@ ORDER = (
     ),
     ("schema", "gate"),
     # Services.
-    ("transports", "services", "lag", "waiting", "lease", "pool", "executor", "quota", "health", "hangup"),
+    ("transports", "services", "lag", "waiting", "lease", "pool", "executor", "quota", "health", "hangup", "refresh"),
     # Edges.
     (
         "agent",
@@ -58,6 +59,7 @@ PURE = {module for layer in ORDER[:3] for module in layer}
 OWNERS = {
     "docker": {"engine"},
     "requests": {"engine"},
+    "urllib3": {"engine"},
     "docker_image": {"images"},
     "msgspec": {"schema"},
     "klein": {"web"},

@@ -105,6 +105,7 @@ class MetricsTests(SynchronousTestCase):
                 "available_containers": 4, "busy_containers": 1, "creating_containers": 2, "retiring_containers": 3,
                 "waiting_requests": 6, "total_executions": 10, "containers_created": 9,
                 "container_create_failures": 0, "containers_retired": {"used up": 2, "dirty": 1}, "last_failure": None,
+                "refresh_failure": None,
             },
         )  # fmt: skip
         self.assertEqual(pools["python-scientific-executor"]["last_failure"], "It has no /bin/sh.")

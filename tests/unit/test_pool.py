@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -267,6 +268,75 @@ def test_max_age(clock: Clock) -> None:
     assert [s.dead for s in source.made] == [True, False]
 
 
+def test_image_changed(clock: Clock) -> None:
+    """Containers of an older image are replaced one by one, each when its successor has come."""
+    source = MemorySource()
+    pool = make_pool(source, clock, size=3)
+    source.image_id = "sha256:2"
+    pool.set_image("sha256:2")
+    old = []
+    for _ in range(4):
+        clock.advance(1)
+        old.append(sum(sandbox.image_id == "sha256:1" for sandbox in source.alive))
+        assert pool.stats().idle == 3
+    assert old == [2, 1, 0, 0]
+    assert pool.stats().retired == {"image": 3}
+    assert len(source.made) == 6
+
+
+def test_image_changed_under_a_run(clock: Clock) -> None:
+    """A run on an older image comes to its end, and its container goes after it."""
+    source = MemorySource()
+    pool = make_pool(source, clock, size=1)
+    taken = Taken(pool.take(IMAGE, A))
+    source.image_id = "sha256:2"
+    pool.set_image("sha256:2")
+    clock.pump([1.0] * 10)
+    assert [sandbox.dead for sandbox in source.made] == [False, False]
+    use(taken.lease)
+    assert [sandbox.dead for sandbox in source.made] == [True, False]
+    assert pool.stats().retired == {"image": 1}
+    assert Taken(pool.take(IMAGE, A)).lease.sandbox.image_id == "sha256:2"
+
+
+def test_image_changed_and_cannot_be_used(clock: Clock) -> None:
+    """Where no container of the newer image can be made, those of the older one serve on."""
+    source = MemorySource(hold=True)
+    pool = make_pool(source, clock, size=1)
+    source.arrive()
+    source.image_id = "sha256:2"
+    pool.set_image("sha256:2")
+    for _ in range(5):
+        clock.pump([1.0] * 10)
+        source.fail(EngineUnavailable("The image has no agent."))
+    assert pool.stats().failure == "The image has no agent."
+    for _ in range(3):
+        use(Taken(pool.take(IMAGE, A)).lease)
+    assert [sandbox.dead for sandbox in source.made] == [False]
+
+
+def test_image_as_it_was(clock: Clock) -> None:
+    """To be told the same image again and again changes nothing."""
+    source = MemorySource()
+    pool = make_pool(source, clock, size=2)
+    for _ in range(5):
+        pool.set_image("sha256:1")
+        clock.advance(1)
+    assert (len(source.made), pool.stats().retired) == (2, {})
+
+
+def test_late_container_of_the_older_image(clock: Clock) -> None:
+    """A creation that began before the change brings a container that is replaced like the others."""
+    source = MemorySource(hold=True)
+    pool = make_pool(source, clock, size=1)
+    source.image_id = "sha256:2"
+    pool.set_image("sha256:2")
+    source.arrive()
+    clock.advance(1)
+    source.arrive()
+    assert [(sandbox.image_id, sandbox.dead) for sandbox in source.made] == [("sha256:1", True), ("sha256:2", False)]
+
+
 def test_backoff(clock: Clock) -> None:
     """Failures are tried again later and later, and success ends that."""
     source = MemorySource(images=frozenset())
@@ -366,6 +436,8 @@ class PoolMachine(RuleBasedStateMachine):
         )  # fmt: skip
         self.taken: list[Taken] = []
         self.tenants: dict[str, Tenant] = {}
+        self.killed: set[str] = set()
+        self.retired: Counter[str] = Counter()
         self.stopped: list[object] = []
 
     def borrowed(self) -> list[Taken]:
@@ -408,7 +480,19 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9))
     def die(self, which: int) -> None:
         alive = self.source.alive
-        alive[which % len(alive)].die()
+        sandbox = alive[which % len(alive)]
+        self.killed.add(sandbox.name)
+        sandbox.die()
+
+    @rule()
+    def change_image(self) -> None:
+        """The tag means another image from now on, and the pool is told later."""
+        self.source.image_id = f"sha256:{int(self.source.image_id[7:]) + 1}"
+
+    @precondition(lambda self: self.standing)
+    @rule()
+    def tell_image(self) -> None:
+        self.pool.set_image(self.source.image_id)
 
     @rule(seconds=st.floats(0.01, 40.0))
     def wait(self, seconds: float) -> None:
@@ -426,6 +510,20 @@ class PoolMachine(RuleBasedStateMachine):
         alive = len(self.source.alive) + len(self.source.pending)
         dead_but_borrowed = sum(t.lease.sandbox.dead for t in self.borrowed())
         assert alive + dead_but_borrowed <= self.size + (1 if self.standing else 0)
+
+    @invariant()
+    def no_run_is_cut(self) -> None:
+        if not self.stopped:
+            assert all(t.lease.sandbox.name in self.killed for t in self.borrowed() if t.lease.sandbox.dead)
+
+    @invariant()
+    def outdated_ones_go_last(self) -> None:
+        """What goes for its image leaves the whole size behind, but for what went in the same step for its tenant."""
+        stats = self.pool.stats()
+        new = Counter(stats.retired) - self.retired
+        if new["image"]:
+            assert stats.idle + stats.busy + new["tenant"] >= self.size
+        self.retired = Counter(stats.retired)
 
     @invariant()
     def none_lost(self) -> None:
@@ -462,7 +560,23 @@ class PoolMachine(RuleBasedStateMachine):
             assert not self.clock.getDelayedCalls()
             assert not any(t.waiting for t in self.taken)
 
+    def end_outdated(self) -> None:
+        """When nothing fails any more and what is borrowed comes back, the whole pool is of the newest image."""
+        self.source.hold = False
+        self.tell_image()
+        for _ in range(15):
+            while self.source.pending:
+                self.source.arrive()
+            for taken in self.borrowed():
+                self.taken.remove(taken)
+                taken.lease.release() if taken.lease.sandbox.dead else use(taken.lease)
+            self.clock.advance(1.5)  # soon, or they would go for their age
+        assert {sandbox.image_id for sandbox in self.source.alive} == {self.source.image_id}
+        assert self.pool.stats().idle == self.size
+
     def teardown(self) -> None:
+        if self.standing and not self.stopped:
+            self.end_outdated()
         if not self.stopped:
             self.pool.stopService().addCallback(self.stopped.append)
         assert self.stopped

@@ -78,6 +78,7 @@ class SandboxTests(SynchronousTestCase):
         self.numbers = iter(range(7, 1000))
         self.sandbox: Any = Sandbox(
             "box",
+            "sha256:1",
             self.engine,  # type: ignore[arg-type]
             self.clock,
             RunPolicy(output=1000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +73,27 @@ def test_missing_keys() -> None:
     """A file of keys that is not there keeps the server from starting without any."""
     with pytest.raises(usage.UsageError, match="API_KEYS_FILE"):
         options(API_KEYS_FILE="/no/such/file")
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"auths": []}'])
+def test_wrong_registry_auth_file(tmp_path: Path, content: str | None) -> None:
+    """A file of passwords that cannot be used is told before anything starts, and found by --check-config."""
+    path = tmp_path / "auth.json"
+    if content is not None:
+        path.write_text(content)
+    for arguments in ((), ("--check-config",)):
+        with pytest.raises(usage.UsageError, match=f"REGISTRY_AUTH_FILE {path}"):
+            options(*arguments, REGISTRY_AUTH_FILE=str(path))
+
+
+def test_image_refresh() -> None:
+    """It is a service only where it was asked for, and stops before the pools."""
+    for interval, there in (("", False), ("0", False), ("60", True)):
+        root: Any = tap.makeService(options(IMAGE_REFRESH_INTERVAL=interval), MemoryReactorClock())
+        names = [child.name for child in root]
+        assert ("image refresh" in names) is there
+        if there:
+            assert pools(list(root)[: names.index("image refresh")])
 
 
 def test_check_config(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ INTEGER = values.integer(1, 10)
 DECIMAL = values.decimal(0.01, 4)
 SIZE = values.size(1, 1 << 42)
 DURATION = values.duration(0, 86400)
+INTERVAL = values.interval(1, 86400)
 WORDS = values.words("memory", "cpu")
 FORMAT = values.one_of("text", "json")
 
@@ -42,6 +43,10 @@ FORMAT = values.one_of("text", "json")
         (DURATION, "500ms", 0.5),
         (DURATION, "5m", 300.0),
         (DURATION, "2h", 7200.0),
+        (INTERVAL, "0", 0.0),
+        (INTERVAL, "0s", 0.0),
+        (INTERVAL, "1", 1.0),
+        (INTERVAL, "6h", 21600.0),
         (WORDS, "cpu, Memory", frozenset({"cpu", "memory"})),
         (WORDS, "none", frozenset()),
         (FORMAT, "JSON", "json"),
@@ -96,6 +101,9 @@ def test_read(read: Callable[[str], object], text: str, expected: object) -> Non
         (DURATION, "1d", '"500ms"'),
         (DURATION, "1m30s", '"500ms"'),
         (DURATION, "nan", '"500ms"'),
+        (INTERVAL, "500ms", "0, which is never, or from 1 to 86400 seconds"),
+        (INTERVAL, "25h", "from 0 to 86400 seconds"),
+        (INTERVAL, "never", "from 0 to 86400 seconds"),
         (WORDS, "disk", "memory, cpu; or none"),
         (WORDS, "none,cpu", "memory, cpu; or none"),
         (FORMAT, "xml", "text or json"),
@@ -105,6 +113,7 @@ def test_read(read: Callable[[str], object], text: str, expected: object) -> Non
         (values.images, "a,B", "lower case"),
         (values.registry, "myregistry", "registry.example.com:5000"),
         (values.registry, "a b.c", "registry.example.com:5000"),
+        (values.registry, "https://ann:secret@reg:5000", "belong into REGISTRY_AUTH_FILE"),
         (values.registry, "https://", "registry.example.com:5000"),
         (values.hosts, "http://a", '"http://a" is neither'),
         (values.hosts, "a:8080", '"a:8080" is neither'),
@@ -127,6 +136,21 @@ def test_refuse(read: Callable[[str], object], text: str, right: str) -> None:
         read(text)
     assert right in str(caught.value)
     assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://ann:secret@reg:5000/x", "https://***@reg:5000/x"),
+        ("ann:secret@reg:5000", "***@reg:5000"),
+        ("tcp://ann:s@host:1", "tcp://***@host:1"),
+        (f"app:1@sha256:{'0' * 64}", f"app:1@sha256:{'0' * 64}"),
+        ("reg:5000/app:1", "reg:5000/app:1"),
+    ],
+)
+def test_masked(text: str, shown: str) -> None:
+    """A password in the wrong place is not repeated."""
+    assert values.masked(text) == shown
 
 
 @given(st.integers(1, 1 << 42))

@@ -15,6 +15,7 @@ from docker import APIClient
 from docker.types import Mount
 
 from twisted_executor.boundaries import ContainerSummary, Fate, ImageInfo
+from twisted_executor.images import repository
 
 AGENT_FOLDER = "/.executor"
 EVENT_DELAY = 0.3  # seconds that an oom event may come after the end of the stream
@@ -71,7 +72,10 @@ def image(client: APIClient, reference: str) -> ImageInfo:
     found = client.inspect_image(reference)
     volumes = (found.get("Config") or {}).get("Volumes") or {}
     places = {posixpath.normpath(place) for place in volumes}
-    return ImageInfo(reference, found["Id"], found["Architecture"], tuple(sorted(places)))
+    known = {repository(name) for name in found.get("RepoDigests") or ()}
+    return ImageInfo(
+        reference, found["Id"], found["Architecture"], tuple(sorted(places)), repository(reference) in known
+    )
 
 
 def fill_volume(client: APIClient, volume: str, image: str, name: str, labels: Mapping[str, str], agent: bytes) -> None:

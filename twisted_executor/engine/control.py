@@ -9,7 +9,6 @@ Every failure becomes an L{EngineError} here.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -32,13 +31,16 @@ from twisted_executor.boundaries import (
 )
 from twisted_executor.engine import calls
 from twisted_executor.engine.calls import AGENT_FOLDER, CALL_LIMIT
-from twisted_executor.engine.translation import pull_failed, translated
+from twisted_executor.engine.credentials import Credentials
+from twisted_executor.engine.pulling import late, pull
+from twisted_executor.engine.translation import translated
 from twisted_executor.errors import EngineTimeout
 from twisted_executor.services import Threads, shielded
 
 T = TypeVar("T")
 
 SCRIPT_FOLDER = "/.script"
+LATE = f"The engine did not answer within {CALL_LIMIT:g} seconds."
 THREAD_LIMIT = 600.0  # seconds that a call waits for a thread; its own limit counts from then
 INODES = 16384  # of each tmpfs: it bounds the time of a wipe
 TMPFS_OPTIONS = f"nr_inodes={INODES},nosuid,nodev,exec"
@@ -61,7 +63,18 @@ class Limits:
 
 
 class _Client(APIClient):
-    """docker-py sends some calls (pull, events, attach) without any timeout."""
+    """docker-py sends some calls (pull, events, attach) without any timeout.
+
+    And it would read docker's own file for each client, and make none where that is malformed.
+    """
+
+    @property
+    def _general_configs(self) -> dict[str, Any]:
+        return {"proxies": {}}  # an empty one it would take for none, and look for the file again
+
+    @_general_configs.setter
+    def _general_configs(self, found: object) -> None:
+        pass
 
     def send(self, request: Any, **kwargs: Any) -> Any:
         if kwargs.get("timeout") is None:
@@ -81,6 +94,7 @@ class DockerEngine:
         url: str,
         limits: Limits,
         pull_timeout: float,
+        credentials: Credentials,
         clock: IReactorTime,
         control: Threads,
         removal: Threads,
@@ -90,6 +104,7 @@ class DockerEngine:
         self._url = url
         self._limits = limits
         self._pull_timeout = pull_timeout
+        self._credentials = credentials
         self._clock = clock
         self._control = control
         self._removal = removal
@@ -130,7 +145,9 @@ class DockerEngine:
 
     def pull(self, reference: str) -> Deferred[None]:
         """One attempt, within the pull timeout."""
-        return self._call(self._pulls, self._pull, reference, limit=self._pull_timeout)
+        limit = self._pull_timeout
+        args = (self._url, reference, self._credentials, limit)
+        return self._call(self._pulls, pull, *args, limit=limit, late=late(limit))
 
     def fill_volume(
         self, volume: str, image: str, name: str, labels: Mapping[str, str], agent: bytes
@@ -140,7 +157,9 @@ class DockerEngine:
 
     # In a thread
 
-    def _call(self, threads: Threads, work: Callable[..., T], *args: Any, limit: float = CALL_LIMIT) -> Deferred[T]:
+    def _call(
+        self, threads: Threads, work: Callable[..., T], *args: Any, limit: float = CALL_LIMIT, late: str = LATE
+    ) -> Deferred[T]:
         def blocking() -> T:
             try:
                 with closing(self._client(limit)) as client:  # of its connections; it can be used again
@@ -157,7 +176,7 @@ class DockerEngine:
             except TimeoutError:
                 if not begun.called:
                     raise EngineTimeout(f"The engine has been busy with others for {THREAD_LIMIT:g} seconds.") from None
-                raise EngineTimeout(f"The engine did not answer within {limit:g} seconds.") from None
+                raise EngineTimeout(late) from None
 
         return Deferred.fromCoroutine(bounded())
 
@@ -225,13 +244,3 @@ class DockerEngine:
             runtime=limits.runtime or None,  # in create_container the engine would overlook it
         )
         return config
-
-    def _pull(self, client: APIClient, reference: str) -> None:
-        deadline = time.monotonic() + self._pull_timeout
-        client.reload_config()  # credentials may have been rotated
-        for progress in client.pull(reference, stream=True, decode=True):
-            if "error" in progress or "errorDetail" in progress:
-                sentence = (progress.get("errorDetail") or {}).get("message") or progress["error"]
-                raise pull_failed(reference, sentence)
-            if time.monotonic() > deadline:
-                raise EngineTimeout(f"The pull took more than {self._pull_timeout:g} seconds.")

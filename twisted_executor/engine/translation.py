@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import docker.errors
 import requests
+from urllib3.exceptions import HTTPError, ReadTimeoutError  # in the middle of a stream docker-py lets them through
 
 from twisted_executor.engine import access
 from twisted_executor.engine.calls import AGENT_FOLDER
@@ -20,7 +21,7 @@ from twisted_executor.errors import (
 # What a registry says when asking again cannot help (moby's and distribution's words).
 PERMANENT = (
     "not found", "manifest unknown", "denied", "unauthorized", "no basic auth", "does not exist",
-    "no matching manifest", "no space left", "invalid reference", "unsupported",
+    "no matching manifest", "invalid reference", "unsupported",
 )  # fmt: skip
 
 
@@ -35,9 +36,9 @@ def translated(error: Exception, url: str) -> EngineError:
         return error
     if isinstance(error, docker.errors.APIError):
         return _translated_answer(error)
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, (requests.exceptions.Timeout, ReadTimeoutError)):
         return EngineTimeout("The engine did not answer in time.")
-    if isinstance(error, (requests.exceptions.RequestException, docker.errors.DockerException, OSError)):
+    if isinstance(error, (requests.exceptions.RequestException, HTTPError, docker.errors.DockerException, OSError)):
         return EngineUnreachable(_why_unreachable(error, url))
     return EngineError(f"The engine's answer was not understood: {type(error).__name__}: {error}")
 
