@@ -49,6 +49,7 @@ class Settings:
     allowed_images: tuple[str, ...]
     container_max_uses: int
     container_max_age: float
+    canary_interval: float
     max_temporary: int
     temporary_idle_ttl: float
     memory_limit: int
@@ -121,6 +122,9 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
            "Runs that a container serves before it is replaced; 1: a fresh container for every run."),
         _V("CONTAINER_MAX_AGE", "3600", values.duration(1, 30 * _DAY),
            "Seconds, more or less a fifth, after which a container is replaced."),
+        _V("CANARY_INTERVAL", "60", values.duration(0, _DAY),
+           "Seconds after which the server runs an empty script in an idle container of each pool, to know that "
+           "scripts run; 0: never."),
     ),
     "Images without a pool": (
         _V("CUSTOM_IMAGE_REGISTRY", "", values.registry,

@@ -24,12 +24,26 @@ ORDER = (
         "confinement",
         "turns",
         "planning",
+        "sizing",
         "keys",
         "descriptors",
     ),
     ("schema", "gate"),
     # Services.
-    ("transports", "services", "lag", "waiting", "lease", "pool", "executor", "quota", "health", "hangup"),
+    (
+        "transports",
+        "services",
+        "lag",
+        "waiting",
+        "lease",
+        "pool",
+        "executor",
+        "demand",
+        "quota",
+        "canary",
+        "health",
+        "hangup",
+    ),
     # Edges.
     (
         "agent",
