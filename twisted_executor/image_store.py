@@ -138,5 +138,12 @@ def _may_pass(error: BaseException) -> bool:
 def _explained(reference: str, error: EngineError) -> ExecutorError:
     reason = str(error).rstrip(".")
     if isinstance(error, PullFailed) and error.permanent:
-        return ImageNotFound(f"The image {reference} is not on the engine and cannot be pulled: {reason}.")
-    return ImageUnavailable(f"The image {reference} cannot be pulled now: {reason}.", retry_after=REMEMBER)
+        return ImageNotFound(
+            f"The image {reference} is not on the engine and cannot be pulled: {reason}. Correct its name, or build or "
+            f"load it on the engine."
+        )
+    return ImageUnavailable(
+        f"The image {reference} cannot be pulled now: {reason}. It is tried again; look at the registry and the "
+        f"network, or load the image on the engine.",
+        retry_after=REMEMBER,
+    )

@@ -101,6 +101,7 @@ def test_retries() -> None:
     error = result(waiting)
     assert isinstance(error, ImageUnavailable)
     assert "registry says no" in str(error)
+    assert "look at the registry" in str(error)
 
 
 def test_permanent_is_not_retried() -> None:
@@ -108,7 +109,9 @@ def test_permanent_is_not_retried() -> None:
     images = Images()
     waiting = store(images).resolve("x")
     images.fail(permanent=True)
-    assert isinstance(result(waiting), ImageNotFound)
+    error = result(waiting)
+    assert isinstance(error, ImageNotFound)
+    assert "Correct its name, or build or load it on the engine." in str(error)
 
 
 def test_failure_is_remembered() -> None:

@@ -32,7 +32,7 @@ from twisted_executor.boundaries import (
 )
 from twisted_executor.engine import calls
 from twisted_executor.engine.calls import AGENT_FOLDER, CALL_LIMIT
-from twisted_executor.engine.translation import pull_failed, translated
+from twisted_executor.engine.translation import LOOK, pull_failed, translated
 from twisted_executor.errors import EngineTimeout
 from twisted_executor.services import Threads, shielded
 
@@ -156,8 +156,10 @@ class DockerEngine:
                 return await answer.addTimeout(limit + 1.0, self._clock)
             except TimeoutError:
                 if not begun.called:
-                    raise EngineTimeout(f"The engine has been busy with others for {THREAD_LIMIT:g} seconds.") from None
-                raise EngineTimeout(f"The engine did not answer within {limit:g} seconds.") from None
+                    raise EngineTimeout(
+                        f"The engine has been busy with others for {THREAD_LIMIT:g} seconds; {LOOK}."
+                    ) from None
+                raise EngineTimeout(f"The engine did not answer within {limit:g} seconds; {LOOK}.") from None
 
         return Deferred.fromCoroutine(bounded())
 
@@ -234,4 +236,6 @@ class DockerEngine:
                 sentence = (progress.get("errorDetail") or {}).get("message") or progress["error"]
                 raise pull_failed(reference, sentence)
             if time.monotonic() > deadline:
-                raise EngineTimeout(f"The pull took more than {self._pull_timeout:g} seconds.")
+                raise EngineTimeout(
+                    f"The pull took more than {self._pull_timeout:g} seconds (CUSTOM_IMAGE_PULL_TIMEOUT)."
+                )
