@@ -146,6 +146,6 @@ async def attach(
     except CancelledError:
         raise
     except Exception as error:
-        raise EngineUnreachable(f"The engine cannot be reached: {error}") from error
+        raise EngineUnreachable(f"The engine cannot be reached: {error}. Look whether it runs.") from error
     await protocol.opened
     return protocol

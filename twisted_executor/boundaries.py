@@ -365,11 +365,26 @@ class IPool(Interface):
     def holds(image: str) -> bool:
         """Whether a container of that image is there, busy or idle."""
 
+    def stats() -> PoolStats:
+        """Count the containers."""
+
+
+class IRenewable(Interface):
+    """A pool whose image may be followed by a newer one."""
+
     def set_image(image_id: str) -> None:
         """Say which image is the right one now: containers of others are replaced one by one, no run is ended."""
 
-    def stats() -> PoolStats:
-        """Count the containers."""
+
+class ISpares(Interface):
+    """A pool that lends containers which nobody misses."""
+
+    def spare(last: bool) -> ILease | None:
+        """Borrow an idle container for a check of the server's own: its script has no secrets and leaves nothing.
+
+        None where somebody waits, or no other is idle; with `last` the only idle one too, unless that would use it up.
+        It is no execution, and the container stays its tenant's.
+        """
 
 
 class ILease(Interface):
@@ -396,12 +411,42 @@ class IExecutor(Interface):
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryStats:
+    """How the server's own runs in one pool went.
+
+    @ivar image: the reference as the operator wrote it.
+    @ivar result: of the last that was not skipped, "ok" or "failed"; None before the first.
+    @ivar problem: a sentence while the last one has failed.
+    @ivar seconds: that the last one took.
+    @ivar age: seconds since it ended.
+    @ivar since_ok: seconds since one ended well; None when none has.
+    @ivar runs: since the start, by "ok", "failed" and "skipped".
+    """
+
+    image: str
+    result: str | None
+    problem: str | None
+    seconds: float
+    age: float
+    since_ok: float | None
+    runs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class HealthReport:
-    """@ivar status: "healthy", "degraded" or "unhealthy".  @ivar reasons: sentences, empty when healthy."""
+    """Whether scripts can run.
+
+    @ivar status: "healthy", "degraded" or "unhealthy".  @ivar reasons: sentences, empty when healthy.
+    @ivar advice: sentences on what could be better; they have no part in the status.
+    @ivar pools: all but the temporary one.  @ivar canary: that of the default image; None where there is none.
+    """
 
     status: str
     reasons: tuple[str, ...]
     ready: bool
+    advice: tuple[str, ...] = ()
+    pools: tuple[PoolStats, ...] = ()
+    canary: CanaryStats | None = None
 
 
 class IHealth(Interface):

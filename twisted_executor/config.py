@@ -50,6 +50,7 @@ class Settings:
     allowed_images: tuple[str, ...]
     container_max_uses: int
     container_max_age: float
+    canary_interval: float
     max_temporary: int
     temporary_idle_ttl: float
     memory_limit: int
@@ -125,6 +126,9 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
         _V("IMAGE_REFRESH_INTERVAL", "", values.interval(1, 30 * _DAY),
            "Seconds after which the images of all pools are pulled again, and containers of older ones replaced; "
            "empty or 0: never.", 0.0),
+        _V("CANARY_INTERVAL", "60", values.duration(0, _DAY),
+           "Seconds after which the server runs an empty script in an idle container of each pool, to know that "
+           "scripts run; 0: never."),
     ),
     "Images without a pool": (
         _V("CUSTOM_IMAGE_REGISTRY", "", values.registry,

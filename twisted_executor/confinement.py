@@ -46,7 +46,10 @@ class Confinement:
         """
         broken = _broken_walls(facts, writable)
         if broken:
-            raise EngineUnavailable(f"Containers are not confined as they must be: {'; '.join(broken)}.")
+            raise EngineUnavailable(
+                f"Containers are not confined as they must be: {'; '.join(broken)}. No script runs until the engine, "
+                "or another CONTAINER_RUNTIME, confines them."
+            )
         missing = {name: why for name, why in self._limits(facts).items() if why is not None}
         fatal = [why for name, why in missing.items() if name in self.require]
         if fatal:
@@ -56,7 +59,10 @@ class Confinement:
                 + (f" The engine says: {said}" if said else "")
                 + " Mend the engine, or leave the limit out of REQUIRE_LIMITS."
             )
-        return [f"{why} (left out of REQUIRE_LIMITS)." for why in missing.values()]
+        return [
+            f"{why[0].upper()}{why[1:]}; REQUIRE_LIMITS leaves it out: to have it, mend the engine and name it there."
+            for why in missing.values()
+        ]
 
     def _limits(self, facts: Mapping[str, str]) -> dict[str, str | None]:
         quota, period = _number(facts, "cpu_quota"), _number(facts, "cpu_period")

@@ -116,10 +116,11 @@ class Executor(Service):
         image = job.image or self._default
         self._check_draining()
         pool = self._pool_of(job.image)
-        pool.check_room()
         try:
-            if pool is self._temporary and not pool.holds(image):
-                await self._present(image)
+            if pool is self._temporary:
+                pool.check_room()  # before a pull that would be for nothing
+                if not pool.holds(image):
+                    await self._present(image)
             arrived = self._clock.seconds()
             lease: ILease = await pool.take(image, job.tenant)
             started = self._clock.seconds()

@@ -18,7 +18,8 @@ USAGE = f"""\
 usage: script-executor-health [URL]
 
 Asks a server how it is, {URL} if nothing else is said, and prints what it says:
-its status and every reason. Exits with 0 if it serves, 1 if it does not, 2 if it was asked wrongly."""
+its status, every reason, and what could be better.
+Exits with 0 if it serves, 1 if it does not, 2 if it was asked wrongly."""
 
 
 def ask(url: str) -> tuple[bool, str]:
@@ -39,10 +40,10 @@ def ask(url: str) -> tuple[bool, str]:
 
 
 def _told(body: bytes) -> str:
-    """The status and the reasons, a line each; nothing if it is not what our server says."""
+    """The status, the reasons and the advice, a line each; nothing if it is not what our server says."""
     try:
         report = json.loads(body)
-        return "\n".join([f"The server is {report['status']}.", *report.get("reasons", ())])
+        return "\n".join([f"The server is {report['status']}.", *report.get("reasons", ()), *report.get("advice", ())])
     except (ValueError, TypeError, KeyError):
         return ""
 

@@ -167,5 +167,12 @@ def _explained(reference: str, error: EngineError, what: str) -> ExecutorError:
     reason = str(error).rstrip(".")
     if isinstance(error, PullFailed) and error.permanent:
         absent = "is not on the engine and " if what == "pulled" else ""
-        return ImageNotFound(f"The image {reference} {absent}cannot be {what}: {reason}.")
-    return ImageUnavailable(f"The image {reference} cannot be {what} now: {reason}.", retry_after=REMEMBER)
+        return ImageNotFound(
+            f"The image {reference} {absent}cannot be {what}: {reason}. Correct its name, or build or load it on the "
+            "engine."
+        )
+    return ImageUnavailable(
+        f"The image {reference} cannot be {what} now: {reason}. It is tried again; look at the registry and the "
+        "network, or load the image on the engine.",
+        retry_after=REMEMBER,
+    )

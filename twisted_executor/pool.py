@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_executor.boundaries import ILease, IPool, ISandbox, ISandboxSource, PoolStats, Tenant
+from twisted_executor.boundaries import ILease, IPool, IRenewable, ISandbox, ISandboxSource, ISpares, PoolStats, Tenant
 from twisted_executor.errors import Draining, ExecutorError, Overloaded, Unavailable
 from twisted_executor.lease import Lease, Lives, Slot, oldest
 from twisted_executor.planning import Capacity, plan
@@ -45,7 +45,7 @@ class PoolPolicy:
     idle_ttl: float | None = None
 
 
-@implementer(IPool)
+@implementer(IPool, IRenewable, ISpares)
 class WarmPool(Service):
     """Keeps sandboxes warm and lends them."""
 
@@ -125,6 +125,16 @@ class WarmPool(Service):
         self._line.set_deadline(waiter)
         return waiter.lease
 
+    def spare(self, last: bool) -> ILease | None:
+        """Borrow the idle container that has rested longest; it stays its tenant's, and no execution is counted."""
+        if not self.running or self._line or len(self._idle) < (1 if last else 2):
+            return None
+        slot = min(self._idle, key=lambda slot: slot.rested)
+        if len(self._idle) == 1 and slot.uses + 1 >= slot.most_uses:
+            return None
+        self._borrow(slot)
+        return Lease(slot, True, self._returned)
+
     def holds(self, image: str) -> bool:
         """Look for a container of that image."""
         return any(slot.image == image for slot in (*self._idle, *self._busy))
@@ -200,10 +210,13 @@ class WarmPool(Service):
             waiter.lease.callback(Lease(slot, slot.born < waiter.arrived, self._returned))
 
     def _lend(self, slot: Slot, tenant: Tenant) -> None:
-        self._idle.remove(slot)
-        self._busy.add(slot)
         self._executions += 1
         slot.tenant = tenant
+        self._borrow(slot)
+
+    def _borrow(self, slot: Slot) -> None:
+        self._idle.remove(slot)
+        self._busy.add(slot)
         slot.uses += 1
         if self._capacity.standing is not None and slot.is_old(self._clock.seconds()):
             self._renew(slot.image)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from twisted_executor.boundaries import ExecutorStats, IImageStore, ImageInfo, IPool
+from twisted_executor.boundaries import ExecutorStats, IImageStore, ImageInfo, IRenewable
 from twisted_executor.errors import ExecutorError
 from twisted_executor.images import is_pinned
 
@@ -24,7 +24,7 @@ class ImageRefresh:
 
     log = Logger()
 
-    def __init__(self, images: IImageStore, pools: Mapping[str, IPool]) -> None:
+    def __init__(self, images: IImageStore, pools: Mapping[str, IRenewable]) -> None:
         """@param pools: by their images as the operator wrote them; those with a digest cannot change."""
         self._images = images
         self._pools = {image: pool for image, pool in pools.items() if not is_pinned(image)}
@@ -57,7 +57,7 @@ class ImageRefresh:
         if before is None or _NUMBERS.sub("", before) != _NUMBERS.sub("", reason):  # ports and times differ each time
             self.log.warn("{image} is used as it is, for it cannot be refreshed: {reason}", image=image, reason=reason)
 
-    def _succeeded(self, image: str, pool: IPool, found: ImageInfo | None) -> None:
+    def _succeeded(self, image: str, pool: IRenewable, found: ImageInfo | None) -> None:
         if self._failures.pop(image, None) is not None:
             self.log.info("{image} can be refreshed again", image=image)
         if found is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from twisted_executor.boundaries import Execution, Job, Status, Tenant
+from twisted_executor.boundaries import Execution, HealthReport, Job, PoolStats, Status, Tenant
 from twisted_executor.errors import ExecutorError, ImageNotAllowed, InvalidRequest
 from twisted_executor.images import canonical
 
@@ -242,6 +242,38 @@ def _text(data: bytes, cut: bool) -> str:
 def encode_refusal(error: ExecutorError, request_id: str, incident: str | None = None) -> bytes:
     """The answer to a request that did not run to an outcome."""
     return _encode(Refusal(False, "", "", None, 0.0, str(error), error.code, request_id, incident))
+
+
+def encode_report(report: HealthReport) -> bytes:
+    """The answer of /health."""
+    canary = report.canary
+    return _encode(
+        {
+            "status": report.status,
+            "reasons": report.reasons,
+            "advice": report.advice,
+            "pools": {pool.image: _pool(pool) for pool in report.pools},
+            "canary": canary
+            and {
+                "image": canary.image,
+                "result": canary.result,
+                "seconds": round(canary.seconds, 6),
+                "age": round(canary.age, 1),
+                "since_ok": None if canary.since_ok is None else round(canary.since_ok, 1),
+            },
+        }
+    )
+
+
+def _pool(pool: PoolStats) -> dict[str, object]:
+    demand = pool.demand
+    return {
+        "size": pool.target,
+        "available": pool.idle,
+        "waited_share": None if demand is None else round(demand.waited_share, 4),
+        "average_wait": None if demand is None else round(demand.average_wait, 6),
+        "recommended_size": None if demand is None else demand.recommended_size,
+    }
 
 
 def encode(value: object) -> bytes:

@@ -111,7 +111,11 @@ class EngineSource:
             self._info = None  # the engine may come back as another
             raise _explained(image, error) from error
         except SandboxLost as error:
-            raise ImageUnavailable(f"No container of {reference} can be warmed: {error}", retry_after=5.0) from error
+            raise ImageUnavailable(
+                f"No container of {reference} can be warmed: {error} It is tried again; look at the engine's load and "
+                f"log.",
+                retry_after=5.0,
+            ) from error
         finally:
             self._creating.release()
 
@@ -148,7 +152,9 @@ class EngineSource:
         try:
             return await Deferred.fromCoroutine(attaching).addTimeout(ATTACH_LIMIT, self._clock)
         except TimeoutError:
-            raise EngineTimeout(f"The engine did not attach within {ATTACH_LIMIT:g} seconds.") from None
+            raise EngineTimeout(
+                f"The engine did not attach within {ATTACH_LIMIT:g} seconds; look at its load and its log."
+            ) from None
 
     def _labels(self, kind: str) -> Mapping[str, str]:
         return {LABEL: kind, INSTANCE_LABEL: self._policy.instance}
@@ -215,4 +221,8 @@ async def _discard(creation: Deferred[Created], sandbox: Sandbox) -> None:
 def _explained(image: ImageInfo, error: EngineError) -> Unavailable:
     if isinstance(error, (EngineUnreachable, EngineTimeout)):
         return EngineUnavailable(str(error), retry_after=2.0)
-    return ImageUnavailable(f"No container of {image.reference} can be made: {error}", retry_after=5.0)
+    return ImageUnavailable(
+        f"No container of {image.reference} can be made: {str(error).rstrip('.')}. It is tried again; mend what the "
+        f"engine names here: its disk, CONTAINER_RUNTIME or a limit.",
+        retry_after=5.0,
+    )

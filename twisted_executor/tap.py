@@ -24,9 +24,11 @@ from twisted.python.logfile import LogFile
 from twisted_executor import keys, logs, metrics, web
 from twisted_executor.agent import agent_binary
 from twisted_executor.boundaries import IExecutor, ISandboxSource
+from twisted_executor.canary import LIMIT, Canary
 from twisted_executor.config import ConfigurationError, Settings, read
 from twisted_executor.config_texts import config_help
 from twisted_executor.confinement import Confinement
+from twisted_executor.demand import Creations, WatchedExecutor, WatchedPool
 from twisted_executor.descriptors import allowed, left_for_clients, raise_limit
 from twisted_executor.engine.control import DockerEngine, Limits
 from twisted_executor.engine.credentials import Credentials, CredentialsError
@@ -144,14 +146,16 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     meters = metrics.Metrics(
         registry, reactor, lambda: refresh.noted(executor.stats()), _references(settings), policy.instance
     )
-    pools, temporary = _pools(metrics.MeteredSource(source, meters.made, reactor), settings, reactor)
+    pools, temporary, watched = _pools(metrics.MeteredSource(source, meters.made, reactor), settings, reactor)
     refresh = ImageRefresh(images, {image: pools[canonical(image)] for image in _references(settings)})
     executor = Executor(
-        settings.base_image, pools, temporary, images, reactor, settings.queue_size, settings.drain_timeout
+        settings.base_image, watched, temporary, images, reactor, settings.queue_size, settings.drain_timeout
     )
     watch = EngineWatch(engine)
-    health = Health(executor.stats, watch, lambda: source.concessions)
-    metered = metrics.MeteredExecutor(_limited(executor, settings, reactor), meters)
+    canary = _canary(pools, executor, settings, reactor)
+    health = Health(executor.stats, watch, lambda: source.concessions, canary.figures)
+    journals = [pool.journal for pool in watched.values()]
+    metered = metrics.MeteredExecutor(_limited(WatchedExecutor(executor, journals, reactor), settings, reactor), meters)
     api = web.API(metered, health, meters, _web_rules(options), partial(secrets.token_hex, 8))
 
     if options.api_keys is not None:
@@ -168,6 +172,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if (interval := settings.image_refresh_interval) > 0:
         Supervised("image refresh", periodic(refresh.look, reactor, interval), reactor).setServiceParent(root)
     executor.setServiceParent(root)
+    if settings.canary_interval:
+        Supervised("canary", canary.watch, reactor).setServiceParent(root)
     site = api.site(reactor)
     ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
@@ -253,10 +259,12 @@ def _source_policy(settings: Settings) -> SourcePolicy:
     )
 
 
-def _pools(source: ISandboxSource, settings: Settings, reactor: Any) -> tuple[dict[str, WarmPool], WarmPool]:
-    """The configured pools by canonical reference, the default one first; and the temporary one."""
+def _pools(
+    source: ISandboxSource, settings: Settings, reactor: Any
+) -> tuple[dict[str, WarmPool], WarmPool, dict[str, WatchedPool]]:
+    """The configured pools by canonical reference, the default one first; the temporary one; the first, watched."""
 
-    def pool(label: str, capacity: Capacity, idle_ttl: float | None = None) -> WarmPool:
+    def pool(source: ISandboxSource, label: str, capacity: Capacity, idle_ttl: float | None = None) -> WarmPool:
         policy = PoolPolicy(
             label=label,
             capacity=capacity,
@@ -269,8 +277,27 @@ def _pools(source: ISandboxSource, settings: Settings, reactor: Any) -> tuple[di
         return WarmPool(source, policy, reactor, random.random)
 
     sizes = {settings.base_image: settings.pool_size} | {p.image: p.size for p in settings.custom_pools}
-    standing = {canonical(image): pool(image, Capacity(size, image)) for image, size in sizes.items()}
-    return standing, pool("temporary", Capacity(settings.max_temporary, None), settings.temporary_idle_ttl)
+    standing: dict[str, WarmPool] = {}
+    watched: dict[str, WatchedPool] = {}
+    for image, size in sizes.items():
+        creations = Creations()
+        name = canonical(image)
+        standing[name] = pool(metrics.MeteredSource(source, creations.made, reactor), image, Capacity(size, image))
+        watched[name] = WatchedPool(standing[name], creations, reactor)
+    temporary = pool(source, "temporary", Capacity(settings.max_temporary, None), settings.temporary_idle_ttl)
+    return standing, temporary, watched
+
+
+def _canary(pools: Mapping[str, WarmPool], executor: Executor, settings: Settings, reactor: Any) -> Canary:
+    """Of all pools, or of none."""
+    looks = [(pool.stats(), pool) for pool in pools.values()] if settings.canary_interval else []
+    return Canary(
+        [(stats.image, stats.target, pool) for stats, pool in looks],
+        lambda: executor.stats().draining,
+        reactor,
+        settings.canary_interval,
+        min(LIMIT, settings.timeout),
+    )
 
 
 def _limited(executor: IExecutor, settings: Settings, reactor: Any) -> IExecutor:

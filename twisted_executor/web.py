@@ -21,7 +21,7 @@ from twisted_executor.guard import GuardedSite, SiteLimits
 from twisted_executor.images import quoted
 from twisted_executor.incoming import GuardedRequest
 from twisted_executor.keys import KeyFile, Keys
-from twisted_executor.schema import JobRules, decode_job, encode, encode_execution, encode_refusal
+from twisted_executor.schema import JobRules, decode_job, encode, encode_execution, encode_refusal, encode_report
 
 JSON = "application/json"
 
@@ -223,7 +223,7 @@ class API:
         )
 
     def _report(self, request: GuardedRequest, status: int, report: HealthReport) -> bytes:
-        return self._answer(request, status, encode({"status": report.status, "reasons": report.reasons}))
+        return self._answer(request, status, encode_report(report))
 
     def _answer(self, request: GuardedRequest, status: int, body: bytes, kind: str = JSON) -> bytes:
         request.setResponseCode(status)

@@ -70,8 +70,9 @@ def test_types(error: Exception, kind: type[EngineError]) -> None:
     ("error", "words"),
     [
         (PermissionError(13, "Permission denied"), "No permission to use"),
-        (FileNotFoundError(2, "No such file or directory"), "does not exist"),
-        (ConnectionRefusedError(111, "Connection refused"), "refused"),
+        (FileNotFoundError(2, "No such file or directory"), "does not exist. Start it, or correct DOCKER_HOST."),
+        (ConnectionRefusedError(111, "Connection refused"), "refused. Start it, or correct DOCKER_HOST."),
+        (OSError(113, "No route to host"), "No route to host. Look at DOCKER_HOST and at the network."),
     ],
 )
 def test_unreachable(error: OSError, words: str) -> None:

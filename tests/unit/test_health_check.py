@@ -53,6 +53,12 @@ def server() -> Iterator[Server]:
     [
         (200, b'{"status":"healthy","reasons":[]}', 0, "The server is healthy.\n"),
         (200, b'{"status":"degraded","reasons":["A.","B."]}', 0, "The server is degraded.\nA.\nB.\n"),
+        (
+            200,
+            b'{"status":"degraded","reasons":["A."],"advice":["Set POOL_SIZE=8."],"pools":{}}',
+            0,
+            "The server is degraded.\nA.\nSet POOL_SIZE=8.\n",
+        ),
         (503, b'{"status":"unhealthy","reasons":["No engine."]}', 1, "The server is unhealthy.\nNo engine.\n"),
         (200, b'{"status":"alive"}', 0, "The server is alive.\n"),
         (404, b"<html>", 1, "answers with status 404.\n"),

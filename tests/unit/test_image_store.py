@@ -103,6 +103,7 @@ def test_retries() -> None:
     error = result(waiting)
     assert isinstance(error, ImageUnavailable)
     assert "registry says no" in str(error)
+    assert "look at the registry" in str(error)
 
 
 def test_permanent_is_not_retried() -> None:
@@ -110,7 +111,9 @@ def test_permanent_is_not_retried() -> None:
     images = Images()
     waiting = store(images).resolve("x")
     images.fail(permanent=True)
-    assert isinstance(result(waiting), ImageNotFound)
+    error = result(waiting)
+    assert isinstance(error, ImageNotFound)
+    assert "Correct its name, or build or load it on the engine." in str(error)
 
 
 def test_failure_is_remembered() -> None:
@@ -212,7 +215,7 @@ def test_refresh_fails() -> None:
     images.fail()
     error = result(refreshed)
     assert isinstance(error, ImageUnavailable)
-    assert str(error) == "The image x cannot be pulled again now: registry says no."
+    assert str(error).startswith("The image x cannot be pulled again now: registry says no. ")
     assert result(finder.resolve("x")).id == "sha256:1"
     refreshed = finder.refresh("x")
     images.fail(permanent=True)

@@ -25,12 +25,27 @@ ORDER = (
         "confinement",
         "turns",
         "planning",
+        "sizing",
         "keys",
         "descriptors",
     ),
     ("schema", "gate"),
     # Services.
-    ("transports", "services", "lag", "waiting", "lease", "pool", "executor", "quota", "health", "hangup", "refresh"),
+    (
+        "transports",
+        "services",
+        "lag",
+        "waiting",
+        "lease",
+        "pool",
+        "executor",
+        "demand",
+        "quota",
+        "canary",
+        "health",
+        "hangup",
+        "refresh",
+    ),
     # Edges.
     (
         "agent",

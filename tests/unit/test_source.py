@@ -148,6 +148,7 @@ def test_volume_that_cannot_be_filled(bench: Bench) -> None:
     assert bench.engine.removed[-1] == bench.engine.created[-1]
     bench.engine.remove_all()
     assert isinstance(came[0], ImageUnavailable)
+    assert "It is tried again; mend what the engine names here" in str(came[0])
 
 
 def test_cancelled_while_it_fills(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from twisted.plugin import getPlugins
 from twisted.python import usage
 
 from twisted_executor import tap
+from twisted_executor.executor import Executor
 from twisted_executor.pool import WarmPool
 from twisted_executor.services import Watchdog
 
@@ -136,3 +137,30 @@ def test_listens() -> None:
     root.privilegedStartService()
     ((port, _, backlog, interface),) = reactor.tcpServers
     assert (port, interface, backlog) == (8123, "127.0.0.1", 1024)
+
+
+def executor_of(root: Any) -> Any:
+    return next(child for child in root if isinstance(child, Executor))
+
+
+def test_pools_are_watched() -> None:
+    """Each standing pool says how it was asked for, and what its containers take to be made; the temporary does not."""
+    reactor: Any = MemoryReactorClock()
+    root: Any = tap.makeService(options(CUSTOM_POOLS="node=1"), reactor)
+    stats = executor_of(root).stats()
+    assert [(pool.image, pool.demand is not None) for pool in stats.pools] == [
+        ("alpine:latest", True),
+        ("node", True),
+        ("temporary", False),
+    ]
+
+
+@pytest.mark.parametrize(("interval", "expected"), [("", True), ("5m", True), ("0", False)])
+def test_canary(interval: str, expected: bool) -> None:
+    """It stops before the executor and the pools that it uses; CANARY_INTERVAL=0 means none."""
+    reactor: Any = MemoryReactorClock()
+    root: Any = tap.makeService(options(CANARY_INTERVAL=interval), reactor)
+    names = [child.name for child in root]
+    assert ("canary" in names) == expected
+    if expected:
+        assert names.index("executor") < names.index("canary")

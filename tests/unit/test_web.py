@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from tests.unit.web_client import MOST, Answer, Connection, Server
 from twisted_executor import errors
-from twisted_executor.boundaries import ExecutorStats, HealthReport, IExecutor, IHealth, IMetrics
+from twisted_executor.boundaries import CanaryStats, Demand, ExecutorStats, HealthReport, IExecutor, IHealth, IMetrics
 from twisted_executor.errors import (
     Draining,
     EngineUnavailable,
@@ -362,13 +363,36 @@ def test_refused_request_without_body_keeps_the_connection() -> None:
 def test_health() -> None:
     """Degraded is still 200, in words; unhealthy is 503."""
     server = Server()
-    assert server.request("GET", "/health").json == {"status": "healthy", "reasons": []}
+    rest: dict[str, Any] = {"advice": [], "pools": {}, "canary": None}
+    assert server.request("GET", "/health").json == {"status": "healthy", "reasons": [], **rest}
     server.health.state = HealthReport("degraded", ("swap is not limited.",), ready=True)
     answer = server.request("GET", "/health?verbose=1")
-    assert (answer.status, answer.json) == (200, {"status": "degraded", "reasons": ["swap is not limited."]})
+    assert (answer.status, answer.json) == (200, {"status": "degraded", "reasons": ["swap is not limited."], **rest})
     server.health.state = HealthReport("unhealthy", ("The engine is gone.",), ready=False)
     answer = server.request("GET", "/health")
-    assert (answer.status, answer.json) == (503, {"status": "unhealthy", "reasons": ["The engine is gone."]})
+    assert (answer.status, answer.json) == (503, {"status": "unhealthy", "reasons": ["The engine is gone."], **rest})
+
+
+def test_health_tells_figures() -> None:
+    """What is told of each pool and of the canary; what nobody watched is null."""
+    server = Server()
+    demand = Demand(900.0, 40, 1 / 3, 0.25, 2.0, 8)
+    pools = (
+        pool_stats("a:1", target=5, idle=2, demand=demand),
+        pool_stats("b", target=1, demand=replace(demand, requests=3, recommended_size=None)),
+        pool_stats("c", target=1),
+    )
+    canary = CanaryStats("a:1", "failed", "It hangs.", 5.00000049, 12.34, None, {"failed": 1})
+    server.health.state = HealthReport("unhealthy", ("It hangs.",), False, ("Set POOL_SIZE=8.",), pools, canary)
+    found = server.request("GET", "/health").json
+    told = {"size": 5, "available": 2, "waited_share": 0.3333, "average_wait": 0.25, "recommended_size": 8}
+    assert found["advice"] == ["Set POOL_SIZE=8."]
+    assert found["pools"]["a:1"] == told
+    assert found["pools"]["b"] == told | {"size": 1, "available": 0, "recommended_size": None}
+    assert found["pools"]["c"] == dict.fromkeys(told) | {"size": 1, "available": 0}
+    assert found["canary"] == {"image": "a:1", "result": "failed", "seconds": 5.0, "age": 12.3, "since_ok": None}
+    server.health.state = replace(server.health.state, canary=replace(canary, result="ok", since_ok=0.26))
+    assert server.request("GET", "/health/ready").json["canary"]["since_ok"] == 0.3
 
 
 def test_live_and_ready() -> None:

@@ -35,4 +35,4 @@ def absence(path: str) -> str:
     if os.path.isdir(path):
         # The engine makes one of a bind mount's source that does not exist.
         return f"There is no Docker engine at {path}: it is a folder. Remove it, start the engine, then this container."
-    return f"There is no Docker engine at {path}: the socket does not exist."
+    return f"There is no Docker engine at {path}: the socket does not exist. Start it, or correct DOCKER_HOST."

@@ -33,14 +33,14 @@ from twisted_executor.engine import calls
 from twisted_executor.engine.calls import AGENT_FOLDER, CALL_LIMIT
 from twisted_executor.engine.credentials import Credentials
 from twisted_executor.engine.pulling import late, pull
-from twisted_executor.engine.translation import translated
+from twisted_executor.engine.translation import LOOK, translated
 from twisted_executor.errors import EngineTimeout
 from twisted_executor.services import Threads, shielded
 
 T = TypeVar("T")
 
 SCRIPT_FOLDER = "/.script"
-LATE = f"The engine did not answer within {CALL_LIMIT:g} seconds."
+LATE = f"The engine did not answer within {CALL_LIMIT:g} seconds; {LOOK}."
 THREAD_LIMIT = 600.0  # seconds that a call waits for a thread; its own limit counts from then
 INODES = 16384  # of each tmpfs: it bounds the time of a wipe
 TMPFS_OPTIONS = f"nr_inodes={INODES},nosuid,nodev,exec"
@@ -175,7 +175,9 @@ class DockerEngine:
                 return await answer.addTimeout(limit + 1.0, self._clock)
             except TimeoutError:
                 if not begun.called:
-                    raise EngineTimeout(f"The engine has been busy with others for {THREAD_LIMIT:g} seconds.") from None
+                    raise EngineTimeout(
+                        f"The engine has been busy with others for {THREAD_LIMIT:g} seconds; {LOOK}."
+                    ) from None
                 raise EngineTimeout(late) from None
 
         return Deferred.fromCoroutine(bounded())

@@ -18,6 +18,8 @@ from twisted_executor.errors import (
     PullFailed,
 )
 
+LOOK = "look at its load and its log"  # what an operator can do about an engine that answers late or strangely
+
 # What a registry says when asking again cannot help (moby's and distribution's words).
 PERMANENT = (
     "not found", "manifest unknown", "denied", "unauthorized", "no basic auth", "does not exist",
@@ -37,10 +39,10 @@ def translated(error: Exception, url: str) -> EngineError:
     if isinstance(error, docker.errors.APIError):
         return _translated_answer(error)
     if isinstance(error, (requests.exceptions.Timeout, ReadTimeoutError)):
-        return EngineTimeout("The engine did not answer in time.")
+        return EngineTimeout(f"The engine did not answer in time; {LOOK}.")
     if isinstance(error, (requests.exceptions.RequestException, HTTPError, docker.errors.DockerException, OSError)):
         return EngineUnreachable(_why_unreachable(error, url))
-    return EngineError(f"The engine's answer was not understood: {type(error).__name__}: {error}")
+    return EngineError(f"The engine's answer was not understood: {type(error).__name__}: {error}; {LOOK}.")
 
 
 def _translated_answer(error: docker.errors.APIError) -> EngineError:
@@ -64,5 +66,5 @@ def _why_unreachable(error: Exception, url: str) -> str:
     if "FileNotFoundError" in text or "No such file" in text:
         return access.absence(url.removeprefix("unix://"))
     if "ConnectionRefusedError" in text or "Connection refused" in text:
-        return f"There is no Docker engine at {url}: the connection was refused."
-    return f"The Docker engine at {url} cannot be reached: {text}"
+        return f"There is no Docker engine at {url}: the connection was refused. Start it, or correct DOCKER_HOST."
+    return f"The Docker engine at {url} cannot be reached: {text}. Look at DOCKER_HOST and at the network."
