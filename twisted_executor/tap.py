@@ -178,7 +178,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     Supervised("sweep", periodic(source.sweep, reactor, SWEEP_INTERVAL), reactor).setServiceParent(root)
     LagWatch(reactor, counters.lagged).setServiceParent(root)
     if settings.metrics_listen:  # before the pools, so that it is there until they are empty
-        ServerService([settings.metrics_listen], figures, lambda: None, 0.0, reactor).setServiceParent(root)
+        beside = ServerService([settings.metrics_listen], figures, lambda: None, 0.0, reactor)
+        beside.setName("figures")
+        beside.setServiceParent(root)
     every_pool = MultiService()
     for pool in (*pools.values(), temporary):
         pool.setServiceParent(every_pool)

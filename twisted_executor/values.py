@@ -30,7 +30,7 @@ _POWERS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": GIB * KIB}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PLACE = re.compile(r"(?:(?:(?P<v4>[0-9.]+)|\[(?P<v6>[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\]):)?(?P<port>[0-9]{1,5})")
 _TCP = re.compile(r"tcp:(?P<port>[0-9]{1,5})(?::interface=(?P<address>(?:[^:\\]|\\:)+)|:backlog=[0-9]{1,5})*")
-_UNIX = re.compile(r"unix:/[^:\\]+(?::mode=[0-7]{3,4}|:lockfile=[01]|:backlog=[0-9]{1,5})*")
+_UNIX = re.compile(r"unix:/[^:=\\]+(?::mode=[0-7]{3,4}|:lockfile=[01]|:backlog=[0-9]{1,5})*")
 _LEVELS = {"warning": "warn", "fatal": "critical"}
 
 
