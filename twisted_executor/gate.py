@@ -38,11 +38,13 @@ class GateRules:
 
     @ivar keys: None: no key is asked for.
     @ivar most: bytes of a body.
+    @ivar paths: all that there is beside /health; None: whatever has a route.
     """
 
     hosts: tuple[str, ...]
     keys: Keys | KeyFile | None
     most: int
+    paths: frozenset[bytes] | None = None
 
 
 class Gate:
@@ -63,10 +65,13 @@ class Gate:
         if not method.isupper():
             raise InvalidRequest("Methods are written in capitals, like POST.")
         path = _path(target)
+        health = path == _OPEN or path.startswith(_OPEN + b"/")
+        if not health and self._rules.paths is not None and path not in self._rules.paths:
+            raise NoSuchResource(f"There is nothing at {quoted(path.decode('ascii'))}.")
         host = _host(headers)
         if length is not None and length > self._rules.most:
             raise too_large(self._rules.most)
-        if path == _OPEN or path.startswith(_OPEN + b"/"):
+        if health:
             return ""
         self._check_host(host)
         _check_origin(headers, host)

@@ -21,9 +21,9 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
-from twisted_executor import keys, logs, metrics, web
+from twisted_executor import keys, logs, web
 from twisted_executor.agent import agent_binary
-from twisted_executor.boundaries import IExecutor, ISandboxSource
+from twisted_executor.boundaries import IExecutor, IPool, ISandboxSource
 from twisted_executor.canary import LIMIT, Canary
 from twisted_executor.config import ConfigurationError, Settings, read
 from twisted_executor.config_texts import config_help
@@ -38,6 +38,9 @@ from twisted_executor.health import EngineWatch, Health
 from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.images import canonical
 from twisted_executor.lag import LagWatch
+from twisted_executor.metrics.collectors import Watched
+from twisted_executor.metrics.registry import Metrics
+from twisted_executor.metrics.wrappers import MeteredEngine, MeteredExecutor, MeteredPool, MeteredSource
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
 from twisted_executor.quota import Quota, QuotaExecutor
@@ -134,29 +137,51 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     settings = options.configuration
     root = Root(_observer(options))
 
-    lanes = {name: Threads(f"{name} threads", size, reactor) for name, size in _LANES.items()}
-    pull_timeout = settings.custom_image_pull_timeout
-    engine = DockerEngine(settings.docker_host, _limits(settings), pull_timeout, options.credentials, reactor, **lanes)
-    images = ImageStore(engine, _pull_policy(settings), reactor, random.random)
     policy = _source_policy(settings)
+    lanes = {name: Threads(f"{name} threads", size, reactor) for name, size in _LANES.items()}
+    watched = Watched(
+        executor=lambda: refresh.noted(executor.stats()),
+        lanes=lambda: {name: lane.load() for name, lane in lanes.items()},
+        streams=lambda: source.streams,
+        leaks=lambda: source.leaks,
+        canary=lambda: canary.figures(),
+        connections=lambda: sum(one.open_connections for one in sites),
+    )
+    meters = Metrics(CollectorRegistry(), reactor, watched, _references(settings), policy.instance)
+    counters = meters.counters
+    pull_timeout = settings.custom_image_pull_timeout
+    docker = DockerEngine(settings.docker_host, _limits(settings), pull_timeout, options.credentials, reactor, **lanes)
+    engine = MeteredEngine(docker, counters.called, reactor)
+    images = ImageStore(engine, _pull_policy(settings), reactor, random.random)
     source = EngineSource(
         engine, _endpoint(settings.docker_host, reactor), images, _agent, policy, reactor, secrets.randbelow
     )
-    registry = CollectorRegistry()
-    meters = metrics.Metrics(
-        registry, reactor, lambda: refresh.noted(executor.stats()), _references(settings), policy.instance
-    )
-    pools, temporary, watched = _pools(metrics.MeteredSource(source, meters.made, reactor), settings, reactor)
+    pools, temporary, watched_pools = _pools(MeteredSource(source, counters.made, reactor), settings, reactor)
     refresh = ImageRefresh(images, {image: pools[canonical(image)] for image in _references(settings)})
+
+    def metered_pool(pool: IPool) -> IPool:
+        return cast(IPool, MeteredPool(pool, counters.taken, reactor))
+
     executor = Executor(
-        settings.base_image, watched, temporary, images, reactor, settings.queue_size, settings.drain_timeout
+        settings.base_image,
+        {reference: metered_pool(pool) for reference, pool in watched_pools.items()},
+        metered_pool(temporary),
+        images,
+        reactor,
+        settings.queue_size,
+        settings.drain_timeout,
     )
     watch = EngineWatch(engine)
     canary = _canary(pools, executor, settings, reactor)
     health = Health(executor.stats, watch, lambda: source.concessions, canary.figures)
-    journals = [pool.journal for pool in watched.values()]
-    metered = metrics.MeteredExecutor(_limited(WatchedExecutor(executor, journals, reactor), settings, reactor), meters)
+    journals = [pool.journal for pool in watched_pools.values()]
+    limited = _limited(WatchedExecutor(executor, journals, reactor), settings, reactor)
+    metered = MeteredExecutor(limited, counters.ran)
     api = web.API(metered, health, meters, _web_rules(options), partial(secrets.token_hex, 8))
+
+    site = api.site(reactor, counters.answered)
+    figures = api.figures_site(reactor, counters.answered)
+    sites = (site, figures)
 
     if options.api_keys is not None:
         Hangup(options.api_keys, reactor).setServiceParent(root)
@@ -164,7 +189,11 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         service.setServiceParent(root)
     Supervised("engine watch", periodic(watch.look, reactor, WATCH_INTERVAL), reactor).setServiceParent(root)
     Supervised("sweep", periodic(source.sweep, reactor, SWEEP_INTERVAL), reactor).setServiceParent(root)
-    LagWatch(reactor, meters.lagged).setServiceParent(root)
+    LagWatch(reactor, counters.lagged).setServiceParent(root)
+    if settings.metrics_listen:  # before the pools, so that it is there until they are empty
+        beside = ServerService([settings.metrics_listen], figures, lambda: None, 0.0, reactor)
+        beside.setName("figures")
+        beside.setServiceParent(root)
     every_pool = MultiService()
     for pool in (*pools.values(), temporary):
         pool.setServiceParent(every_pool)
@@ -174,7 +203,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     executor.setServiceParent(root)
     if settings.canary_interval:
         Supervised("canary", canary.watch, reactor).setServiceParent(root)
-    site = api.site(reactor)
     ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
     for told_first in (Watchdog(limit, partial(os._exit, 1)), *last):
@@ -224,7 +252,8 @@ def _web_rules(options: Options) -> web.WebRules:
 def _left_for_clients(settings: Settings) -> int:
     """Descriptors for connections, of all that this process may have."""
     containers = settings.pool_size + sum(pool.size for pool in settings.custom_pools) + settings.max_temporary
-    return left_for_clients(allowed(), containers, sum(_LANES.values()))
+    figures = web.FEW if settings.metrics_listen else 0
+    return left_for_clients(allowed(), containers, sum(_LANES.values()) + figures)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -282,7 +311,7 @@ def _pools(
     for image, size in sizes.items():
         creations = Creations()
         name = canonical(image)
-        standing[name] = pool(metrics.MeteredSource(source, creations.made, reactor), image, Capacity(size, image))
+        standing[name] = pool(MeteredSource(source, creations.made, reactor), image, Capacity(size, image))
         watched[name] = WatchedPool(standing[name], creations, reactor)
     temporary = pool(source, "temporary", Capacity(settings.max_temporary, None), settings.temporary_idle_ttl)
     return standing, temporary, watched

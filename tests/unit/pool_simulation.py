@@ -15,7 +15,7 @@ from twisted_executor.boundaries import Demand, ISandbox, ISandboxSource, Job, T
 from twisted_executor.demand import Creations, WatchedExecutor, WatchedPool
 from twisted_executor.errors import ExecutorError, Overloaded
 from twisted_executor.executor import Executor
-from twisted_executor.metrics import MeteredSource
+from twisted_executor.metrics.wrappers import MeteredSource
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
 from twisted_executor.testing import HELLO, MemorySource

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from zope.interface.verify import verifyObject
 
@@ -509,3 +510,30 @@ def test_connection_of_http_1_0() -> None:
     (answer,) = connection.answers()
     assert answer.status == 200
     assert connection.closed
+
+
+def test_port_of_the_figures() -> None:
+    """Figures and health without a key, in all forms; nothing else, whatever the key; a body is refused."""
+    server = Server(keys=parse("alice:alices-secret-0001\n"))
+    assert_refused(server.request("GET", "/metrics"), 401, "unauthorized")
+    for path in ("/metrics", "/health", "/health/live", "/health/ready"):
+        assert Connection(server.figures).request("GET", path).status == 200
+    text = Connection(server.figures).request("GET", "/metrics", "Accept: text/plain")
+    assert b'script_executor_http_requests_total{route="/health",method="GET",code="200"} 1\n' in text.body
+    key = "Authorization: Bearer alices-secret-0001"
+    for method, path in (("POST", "/execute"), ("GET", "/images"), ("GET", "/"), ("GET", "/health/other")):
+        assert_refused(Connection(server.figures).request(method, path, key), 404, "not_found")
+        assert_refused(Connection(server.figures).request(method, path, key, body=b"{}"), 404, "not_found")
+    assert Connection(server.figures).request("GET", "/metrics", body=b"{}").status == 200
+    assert_refused(
+        Connection(server.figures).request("GET", "/metrics", body=b"x" * (MOST + 1)), 413, "request_too_large"
+    )
+    assert_refused(Connection(server.figures).request("DELETE", "/metrics"), 405, "method_not_allowed")
+
+
+def test_connections_to_the_figures() -> None:
+    """They have a number of their own, so that a full main port does not hide them."""
+    server = Server(connections=1)
+    assert server.connect()
+    assert server.site.buildProtocol(IPv4Address("TCP", "192.0.2.9", 1)) is None
+    assert Connection(server.figures).request("GET", "/metrics").status == 200
