@@ -66,6 +66,7 @@ class Settings:
     host_port: int
     allowed_hosts: tuple[str, ...]
     api_keys_file: str
+    console: bool
     drain_delay: float
     drain_timeout: float
     log_level: str
@@ -163,6 +164,7 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
         _V("API_KEYS_FILE", "", values.plain,
            "File with the keys that clients need, read again on SIGHUP: a line name:secret for each, or "
            "name:sha256:digest; empty: none needed."),
+        _V("CONSOLE", "0", values.switch, "1: the status page at / has a box to run scripts."),
     ),
     "Stopping": (
         _V("DRAIN_DELAY", "0", values.duration(0, 3600),

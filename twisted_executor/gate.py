@@ -38,11 +38,13 @@ class GateRules:
 
     @ivar keys: None: no key is asked for.
     @ivar most: bytes of a body.
+    @ivar keyless: paths that need no key all the same.
     """
 
     hosts: tuple[str, ...]
     keys: Keys | KeyFile | None
     most: int
+    keyless: frozenset[bytes] = frozenset()
 
 
 class Gate:
@@ -70,7 +72,7 @@ class Gate:
             return ""
         self._check_host(host)
         _check_origin(headers, host)
-        key = self._key(headers)
+        key = "" if path in self._rules.keyless else self._key(headers)
         if path == b"/execute" and method == b"POST":
             _check_type(headers)
             self._check_room()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO, cast
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ from twisted_executor.run import RunPolicy
 from twisted_executor.server import ServerService
 from twisted_executor.services import OrderedMultiService, StopOnce, Supervised, Threads, Watchdog, periodic
 from twisted_executor.source import EngineSource, SourcePolicy
+from twisted_executor.status import StatusBoard
 
 WATCH_INTERVAL = 2.0  # seconds between questions to the engine
 SWEEP_INTERVAL = 30.0
@@ -143,7 +145,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     watch = EngineWatch(engine)
     health = Health(executor.stats, watch, lambda: source.concessions)
     metered = metrics.MeteredExecutor(_limited(executor, settings, reactor), meters)
-    api = web.API(metered, health, meters, _web_rules(options), partial(secrets.token_hex, 8))
+    board = StatusBoard(reactor, executor.stats, health, _version())
+    api = web.API(metered, health, meters, board, _web_rules(options), partial(secrets.token_hex, 8))
 
     if options.api_keys is not None:
         Hangup(options.api_keys, reactor).setServiceParent(root)
@@ -157,7 +160,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         pool.setServiceParent(every_pool)
     every_pool.setServiceParent(root)
     executor.setServiceParent(root)
-    site = api.site(reactor)
+    site = api.site(reactor, board.answered)
     ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
     for told_first in (Watchdog(limit, partial(os._exit, 1)), *last):
@@ -184,6 +187,14 @@ def _observer(options: Options) -> Callable[[], ILogObserver] | None:
     return make
 
 
+def _version() -> str:
+    """Of this server; empty in a checkout that is not installed."""
+    try:
+        return version("twisted-executor")
+    except PackageNotFoundError:
+        return ""
+
+
 def _references(settings: Settings) -> tuple[str, ...]:
     """All configured images, as the operator wrote them, the default one first."""
     return (settings.base_image, *(pool.image for pool in settings.custom_pools))
@@ -201,6 +212,7 @@ def _web_rules(options: Options) -> web.WebRules:
         keys=options.api_keys,
         allowed=allowed,
         allowed_canonical=frozenset(map(canonical, (*allowed, *_references(settings)))) if allowed else frozenset(),
+        console=settings.console,
     )
 
 

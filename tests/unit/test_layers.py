@@ -41,6 +41,8 @@ ORDER = (
         "source",
         "logs",
         "metrics",
+        "status",
+        "console",
         "incoming",
         "guard",
         "web",
