@@ -117,7 +117,17 @@ const verdict = (state, reasons, meaning = WORDS[state][1]) => unlessSame("healt
   document.title = `${WORDS[state][0]} · Script executor`;
 });
 
-const SAMPLES = []; // of running and waiting, since this page is there
+const SAMPLES = []; // of running and waiting, one a second, since this page is there
+let sampled = 0;
+
+const sample = (running, waiting, most) => {
+  const now = Date.now();
+  const missed = sampled ? Math.min(most, Math.round((now - sampled) / 1000) - 1) : 0;
+  for (let at = 0; at < missed; at++) SAMPLES.push([null, null]);
+  SAMPLES.push([running, waiting]);
+  SAMPLES.splice(0, SAMPLES.length - most);
+  sampled = now;
+};
 
 const showFigures = ({ rates, running, waiting }) => {
   const ten = (values) => sum(values.slice(-10)) / 10;
@@ -132,28 +142,31 @@ const showFigures = ({ rates, running, waiting }) => {
   const bad = average(rates.failed), refused = average(rates.refused);
   $("failures").replaceChildren(rate(ten(rates.failed) + ten(rates.refused)), el("small", {}, " / s"));
   const [allBad, allRefused] = [sum(rates.failed), sum(rates.refused)];
-  say("failures-note", allBad + allRefused ? `${count(allBad)} failed, ${count(allRefused)} refused` : `none ${minutes}`);
+  const told = [allBad && `${count(allBad)} failed`, allRefused && `${count(allRefused)} refused`].filter(Boolean);
+  say("failures-note", told.join(", ") || `none ${minutes}`);
   draw("failures-line", `Failed runs a second over five minutes, at most ${most(bad)}; refused requests, at most ${most(refused)}`,
-    [["bad", bad, true], ["late", refused]]);
+    [[allBad ? "bad" : "soft", bad, true], ...(allRefused ? [["late", refused]] : [])]);
 
   const { p50, p95 } = rates.last_minute;
-  $("time").replaceChildren(time(p50), ...(p50 === null ? [] : [el("small", {}, " median")]));
+  say("time", time(p50));
   say("time-note", p95 === null ? "no run in the last minute" : `95 % within ${time(p95)}`);
   draw("time-line", `Run time over five minutes, now ${time(p50)} in the middle and ${time(p95)} for 95 percent`,
     [["soft", average(rates.p95)], ["good", average(rates.p50)]]);
 
-  SAMPLES.push([running, waiting]);
-  if (SAMPLES.length > rates.seconds) SAMPLES.shift();
+  sample(running, waiting, rates.seconds);
   const past = Array(rates.seconds - SAMPLES.length).fill(null);
-  const line = (at) => [...past, ...SAMPLES.map((sample) => sample[at])];
+  const line = (at) => [...past, ...SAMPLES.map((one) => one[at])];
+  const waited = SAMPLES.some(([, one]) => one);
   $("queue").replaceChildren(count(running), el("small", {}, " running"));
   say("queue-note", waiting ? `${count(waiting)} waiting` : "none waiting");
-  draw("queue-line", `Requests under way: ${running} running, ${waiting} waiting`, [["good", line(0), true], ["late", line(1)]]);
+  draw("queue-line", `Requests under way: ${running} running, ${waiting} waiting`, [["good", line(0)], ...(waited ? [["late", line(1)]] : [])]);
 };
 
 // One cell for each, or of many only as wide as their share.
+const missing = (pool) => Math.max(0, pool.target - pool.idle - pool.busy - pool.creating);
+
 const cells = (pool) => {
-  const made = [["busy", pool.busy], ["idle", pool.idle], ["creating", pool.creating], ["waiting", pool.waiting]];
+  const made = [["busy", pool.busy], ["idle", pool.idle], ["creating", pool.creating], ["missing", missing(pool)], ["waiting", pool.waiting]];
   const spread = sum(made.map(([, number]) => number)) > MOST_CELLS;
   return made.flatMap(([kind, number]) => {
     if (!number) return [];
@@ -168,6 +181,7 @@ const poolItem = (pool) => {
   const name = pool.temporary ? "Images without a pool" : pool.image;
   const words = [`${pool.idle} idle`, `${pool.busy} busy`];
   if (pool.creating) words.push(`${pool.creating} being made`);
+  if (missing(pool)) words.push(`${missing(pool)} missing`);
   if (pool.retiring) words.push(`${pool.retiring} being removed`);
   if (pool.waiting) words.push(some(pool.waiting, "request waits", "requests wait"));
   const picture = el("div", { class: "cells", role: "img", "aria-label": `${name}: ${words.join(", ")}` }, ...cells(pool));
