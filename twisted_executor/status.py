@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -38,18 +38,28 @@ class Ran:
     request_id: str
 
 
+_SHOWN = [field.name for field in fields(Ran) if field.name != "at"]
+
+
 class Second:
     """What came to its end within one second.
 
     @ivar times: how many runs took how long, by the logarithm of it.
     """
 
-    __slots__ = ("failed", "number", "refused", "runs", "times")
+    __slots__ = ("_ends", "failed", "number", "refused", "runs", "times")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.runs = self.failed = self.refused = 0
         self.times: dict[int, int] = {}
+        self._ends: tuple[float | None, float | None] | None = None
+
+    def ends(self) -> tuple[float | None, float | None]:
+        """The percentiles of its times, once it is over."""
+        if self._ends is None:
+            self._ends = _quantiles((self,))
+        return self._ends
 
 
 @implementer(IStatus)
@@ -67,6 +77,8 @@ class StatusBoard:
         self._recent: deque[Ran] = deque(maxlen=MOST_RECENT)
         # One more than is shown: the second that is not over.
         self._ring = [Second(-1) for _ in range(SECONDS + 1)]
+        self._newest = self._ring[0]
+        self._rates: tuple[int, Mapping[str, object]] = (-1, {})
 
     def answered(self, exchange: Answered) -> None:
         """A request has had its answer, or its client has gone."""
@@ -103,10 +115,18 @@ class StatusBoard:
     def _second(self) -> Second:
         """The one that it is now."""
         number = int(self._clock.seconds())
-        place = number % len(self._ring)
-        if self._ring[place].number != number:
-            self._ring[place] = Second(number)
-        return self._ring[place]
+        if self._newest.number != number:
+            # Now, as the first look would have to do it for all of them at once.
+            self._newest.ends()
+            self._newest = self._ring[number % len(self._ring)] = Second(number)
+        return self._newest
+
+    def _rates_now(self) -> Mapping[str, object]:
+        """Made once a second, however many look."""
+        number = int(self._clock.seconds())
+        if self._rates[0] != number:
+            self._rates = (number, _rates(self._past()))
+        return self._rates[1]
 
     def _past(self) -> list[Second]:
         """Those that are over, the oldest first; one in which nothing happened is an empty one."""
@@ -129,23 +149,22 @@ class StatusBoard:
             "waiting": stats.waiting,
             "draining": stats.draining,
             "pools": stats.pools,
-            "rates": _rates(self._past()),
+            "rates": self._rates_now(),
             "recent": [
-                {"seconds_ago": round(now - ran.at, 3)}
-                | {name: value for name, value in asdict(ran).items() if name != "at"}
+                {"seconds_ago": round(now - ran.at, 3)} | {name: getattr(ran, name) for name in _SHOWN}
                 for ran in reversed(self._recent)
             ],
         }
 
 
 def _step(seconds: float) -> int:
-    """Times that differ by a twelfth have different ones."""
+    """Where a time stands among all: a ninth more is the next one."""
     return round(math.log2(max(seconds, 1e-6)) * STEPS)
 
 
 def _rates(past: list[Second]) -> Mapping[str, object]:
     """Counts of each second, and what the quicker half and nineteen of twenty runs took at most."""
-    ends = [_quantiles([second]) for second in past]
+    ends = [second.ends() for second in past]
     median, most = _quantiles(past[-MINUTE:])
     return {
         "seconds": len(past),
@@ -160,12 +179,13 @@ def _rates(past: list[Second]) -> Mapping[str, object]:
 
 def _quantiles(seconds: Iterable[Second]) -> tuple[float | None, float | None]:
     """The 50th and 95th percentile of the times of all runs in them, None without runs."""
-    times: Counter[int] = Counter()
+    times: dict[int, int] = {}
     for second in seconds:
-        times.update(second.times)
-    total = times.total()
-    if not total:
+        for step, count in second.times.items():
+            times[step] = times.get(step, 0) + count
+    if not times:
         return None, None
+    total = sum(times.values())
     return _quantile(times, total, 0.5), _quantile(times, total, 0.95)
 
 

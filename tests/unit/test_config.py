@@ -35,6 +35,7 @@ def test_defaults() -> None:
     assert settings.docker_host == "unix:///var/run/docker.sock"
     assert settings.require_limits == {"memory", "swap", "cpu", "pids"}
     assert settings.log_level == "info"
+    assert not settings.console
     assert (settings.allowed_images, settings.allowed_hosts, settings.seccomp_allow) == ((), (), frozenset())
 
 
@@ -61,6 +62,7 @@ def test_values() -> None:
             "LOG_LEVEL": "WARNING",
             "SECCOMP_ALLOW": "ptrace",
             "REQUIRE_LIMITS": "none",
+            "CONSOLE": "1",
         }
     )
     assert settings.pool_size == 7
@@ -68,6 +70,7 @@ def test_values() -> None:
     assert settings.custom_image_registry == "registry.example.com"
     assert (settings.memory_limit, settings.timeout, settings.log_level) == (1024 * MIB, 0.5, "warn")
     assert (settings.seccomp_allow, settings.require_limits) == (frozenset({"ptrace"}), frozenset())
+    assert settings.console
 
 
 def test_all_problems_at_once() -> None:
