@@ -90,9 +90,12 @@ class Browser:
         return self.command("execute/sync", script=text, args=arguments)
 
     def text(self, selector: str) -> str:
-        """What is to be read there, "" when it is hidden."""
-        found: str = self.script("return document.querySelector(arguments[0]).innerText", selector)
-        return found.strip() if self.shown(selector) else ""
+        """What is to be read there, "" where it is hidden or not there."""
+        look = (
+            "const found = document.querySelector(arguments[0]); return found?.checkVisibility() ? found.innerText : ''"
+        )
+        found: str = self.script(look, selector)
+        return found.strip()
 
     def shown(self, selector: str) -> bool:
         """Whether it is there and not hidden."""
@@ -110,10 +113,10 @@ class Browser:
         self.press(*text)
 
     def press(self, *keys: str) -> None:
-        """One key after another; "Control+x" is both at once."""
+        """One key after another; f"{CONTROL}+x" is both at once."""
         actions = []
         for key in keys:
-            together = [CONTROL, key[-1]] if key.startswith("Control+") else [key]
+            together = key.split("+") if len(key) > 1 else [key]
             actions += [{"type": "keyDown", "value": one} for one in together]
             actions += [{"type": "keyUp", "value": one} for one in reversed(together)]
         self.command("actions", actions=[{"type": "key", "id": "keyboard", "actions": actions}])
