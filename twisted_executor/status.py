@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
 
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -16,6 +17,14 @@ MOST_RECENT = 50
 SECONDS = 300  # for which there are rates
 MINUTE = 60
 STEPS = 8  # in which a time doubles: what is told of times is right within 5 %
+
+
+def own_version() -> str:
+    """Of this server; empty in a checkout that is not installed."""
+    try:
+        return version("twisted-executor")
+    except PackageNotFoundError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO, cast
 from urllib.parse import urlsplit
 
@@ -42,11 +41,12 @@ from twisted_executor.run import RunPolicy
 from twisted_executor.server import ServerService
 from twisted_executor.services import OrderedMultiService, StopOnce, Supervised, Threads, Watchdog, periodic
 from twisted_executor.source import EngineSource, SourcePolicy
-from twisted_executor.status import StatusBoard
+from twisted_executor.status import StatusBoard, own_version
 
 WATCH_INTERVAL = 2.0  # seconds between questions to the engine
 SWEEP_INTERVAL = 30.0
 MOST_CONNECTIONS = 1000  # of clients; half of them from one address
+OPEN_CONSOLE = "CONSOLE is 1 and there are no API keys: who comes here with a browser can run scripts."
 STOP_LIMIT = 20.0  # seconds that a stop may take beyond its drain
 
 
@@ -145,7 +145,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     watch = EngineWatch(engine)
     health = Health(executor.stats, watch, lambda: source.concessions)
     metered = metrics.MeteredExecutor(_limited(executor, settings, reactor), meters)
-    board = StatusBoard(reactor, executor.stats, health, _version())
+    board = StatusBoard(reactor, executor.stats, health, own_version())
     api = web.API(metered, health, meters, board, _web_rules(options), partial(secrets.token_hex, 8))
 
     if options.api_keys is not None:
@@ -161,7 +161,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     every_pool.setServiceParent(root)
     executor.setServiceParent(root)
     site = api.site(reactor, board.answered)
-    ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)
+    caution = OPEN_CONSOLE if settings.console and options.api_keys is None else ""
+    listening = ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor, caution)
+    listening.setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
     for told_first in (Watchdog(limit, partial(os._exit, 1)), *last):
         told_first.setServiceParent(root)
@@ -185,14 +187,6 @@ def _observer(options: Options) -> Callable[[], ILogObserver] | None:
         return logs.observer(level, options.configuration.log_format, cast(TextIO, stream))
 
     return make
-
-
-def _version() -> str:
-    """Of this server; empty in a checkout that is not installed."""
-    try:
-        return version("twisted-executor")
-    except PackageNotFoundError:
-        return ""
 
 
 def _references(settings: Settings) -> tuple[str, ...]:
