@@ -156,12 +156,15 @@ def test_box_stops(start: Callable[..., ServerProcess], page: Callable[[ServerPr
     browser.press(f"{CONTROL}+{ENTER}")
     browser.wait("#run", "Stop")
     browser.wait("#queue", "1 running")
-    browser.script("document.getElementById('run').click()")
+    browser.script("document.getElementById('script').value = ''; document.getElementById('run').click()")
     browser.wait("#outcome", "Stopped.")
     browser.wait("#queue", "0 running")
     browser.script("document.getElementById('script').value = 'echo again'; document.getElementById('run').click()")
     browser.wait("pre#stdout", "again")
     assert not browser.shown("pre#stderr")
+    browser.script("document.getElementById('script').value = 'true'; document.getElementById('run').click()")
+    browser.wait("#outcome", "no output")
+    assert not browser.shown("pre#stdout")
     browser.script(
         "const image = document.getElementById('image'); image.selectedIndex = image.options.length - 1;"
         "image.dispatchEvent(new Event('change'))"

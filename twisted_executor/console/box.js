@@ -18,6 +18,7 @@ const outcome = (result) => {
     `exit ${result.exit_code === null ? "–" : result.exit_code}`, time(result.execution_time),
     `queued ${time(result.queue_time)}`, result.warm ? "warm" : "cold",
   ];
+  if (!result.stdout && !result.stderr) facts.push("no output");
   return [chip(result.status), ` ${facts.join(" · ")}`, ...(result.error ? [el("br", {}), result.error] : [])];
 };
 
@@ -60,8 +61,14 @@ const run = async () => {
 
 $("box").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (running) running.abort();
-  else run();
+  if (!running) run();
+});
+
+// Not a submit: that asks for a script first.
+$("run").addEventListener("click", (event) => {
+  if (!running) return;
+  event.preventDefault();
+  running.abort();
 });
 
 $("box").addEventListener("keydown", (event) => {

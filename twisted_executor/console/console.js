@@ -313,9 +313,9 @@ const look = async () => {
   } catch (error) {
     return gone(error instanceof SyntaxError ? "What answers is not the server." : "The server cannot be reached.");
   }
-  if (answer.ok) show(body);
+  if (answer.ok && body?.rates) show(body);
   else if (answer.status === 401) askForKey();
-  else gone(body.error || `The server answers with ${answer.status}.`);
+  else gone(body?.error || "What answers is not the server.");
 };
 
 const poll = async () => {
