@@ -464,3 +464,10 @@ class IMetrics(Interface):
 
     def as_text(accept: str) -> tuple[str, bytes]:
         """The content type and the text, Prometheus or OpenMetrics by the Accept header."""
+
+
+class IStatus(Interface):
+    """What the status page shows."""
+
+    def as_json() -> Mapping[str, object]:
+        """Health, pools, rates and the newest runs; values that JSON has, or frozen ones of these."""

@@ -69,6 +69,7 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     api_keys_file: str
     metrics_listen: str
+    console: bool
     drain_delay: float
     drain_timeout: float
     log_level: str
@@ -178,6 +179,7 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
         _V("METRICS_LISTEN", "", values.listen,
            "Where /metrics and /health are served without a key, beside the main port: 9090 (of 127.0.0.1), "
            "0.0.0.0:9090, [::1]:9090, unix:/run/metrics.sock; empty: nowhere."),
+        _V("CONSOLE", "0", values.switch, "1: the status page at / has a box to run scripts."),
     ),
     "Stopping": (
         _V("DRAIN_DELAY", "0", values.duration(0, 3600),

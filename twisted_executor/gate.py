@@ -39,12 +39,14 @@ class GateRules:
     @ivar keys: None: no key is asked for.
     @ivar most: bytes of a body.
     @ivar paths: all that there is beside /health; None: whatever has a route.
+    @ivar keyless: paths that need no key all the same.
     """
 
     hosts: tuple[str, ...]
     keys: Keys | KeyFile | None
     most: int
     paths: frozenset[bytes] | None = None
+    keyless: frozenset[bytes] = frozenset()
 
 
 class Gate:
@@ -75,7 +77,7 @@ class Gate:
             return ""
         self._check_host(host)
         _check_origin(headers, host)
-        key = self._key(headers)
+        key = "" if path in self._rules.keyless else self._key(headers)
         if path == b"/execute" and method == b"POST":
             _check_type(headers)
             self._check_room()

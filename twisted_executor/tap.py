@@ -38,7 +38,7 @@ from twisted_executor.health import EngineWatch, Health
 from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.images import canonical
 from twisted_executor.lag import LagWatch
-from twisted_executor.metrics.collectors import Watched
+from twisted_executor.metrics.collectors import Watched, versions
 from twisted_executor.metrics.registry import Metrics
 from twisted_executor.metrics.wrappers import MeteredEngine, MeteredExecutor, MeteredPool, MeteredSource
 from twisted_executor.planning import Capacity
@@ -49,10 +49,12 @@ from twisted_executor.run import RunPolicy
 from twisted_executor.server import ServerService
 from twisted_executor.services import OrderedMultiService, StopOnce, Supervised, Threads, Watchdog, periodic
 from twisted_executor.source import EngineSource, SourcePolicy
+from twisted_executor.status import StatusBoard
 
 WATCH_INTERVAL = 2.0  # seconds between questions to the engine
 SWEEP_INTERVAL = 30.0
 MOST_CONNECTIONS = 1000  # of clients; half of them from one address
+OPEN_CONSOLE = "CONSOLE is 1 and there are no API keys: who comes here with a browser can run scripts."
 STOP_LIMIT = 20.0  # seconds that a stop may take beyond its drain
 
 
@@ -177,9 +179,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     journals = [pool.journal for pool in watched_pools.values()]
     limited = _limited(WatchedExecutor(executor, journals, reactor), settings, reactor)
     metered = MeteredExecutor(limited, counters.ran)
-    api = web.API(metered, health, meters, _web_rules(options), partial(secrets.token_hex, 8))
+    board = StatusBoard(reactor, executor.stats, health, versions()[0])
+    api = web.API(metered, health, meters, board, _web_rules(options), partial(secrets.token_hex, 8))
 
-    site = api.site(reactor, counters.answered)
+    site = api.site(reactor, counters.answered, board.answered)
     figures = api.figures_site(reactor, counters.answered)
     sites = (site, figures)
 
@@ -203,7 +206,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     executor.setServiceParent(root)
     if settings.canary_interval:
         Supervised("canary", canary.watch, reactor).setServiceParent(root)
-    ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)
+    caution = OPEN_CONSOLE if settings.console and options.api_keys is None else ""
+    listening = ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor, caution)
+    listening.setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
     for told_first in (Watchdog(limit, partial(os._exit, 1)), *last):
         told_first.setServiceParent(root)
@@ -246,6 +251,7 @@ def _web_rules(options: Options) -> web.WebRules:
         keys=options.api_keys,
         allowed=allowed,
         allowed_canonical=frozenset(map(canonical, (*allowed, *_references(settings)))) if allowed else frozenset(),
+        console=settings.console,
     )
 
 

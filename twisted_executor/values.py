@@ -130,6 +130,13 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     return read
 
 
+def switch(text: str) -> bool:
+    """Reads 0 or 1."""
+    if text not in ("0", "1"):
+        raise ValueError("It must be 1 for on or 0 for off.")
+    return text == "1"
+
+
 def items(text: str) -> tuple[str, ...]:
     """What stands between commas, without white space; nothing is no item."""
     return tuple(item.strip() for item in text.split(",") if item.strip())

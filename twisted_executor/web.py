@@ -14,7 +14,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 
 from twisted_executor import errors
-from twisted_executor.boundaries import Answered, HealthReport, IExecutor, IHealth, IMetrics
+from twisted_executor.boundaries import Answered, HealthReport, IExecutor, IHealth, IMetrics, IStatus
+from twisted_executor.console import PAGE_HEADERS, pages
 from twisted_executor.errors import ExecutorError, MethodNotAllowed, NoSuchResource, Overloaded
 from twisted_executor.gate import Gate, GateRules, extra_headers, request_id
 from twisted_executor.guard import GuardedSite, SiteLimits
@@ -57,6 +58,7 @@ class WebRules:
     @ivar connections: of clients, at most.
     @ivar allowed: references as the operator wrote them; empty: any image.
     @ivar allowed_canonical: the same and those of the pools, in canonical form.
+    @ivar console: the status page has a box to run scripts.
     """
 
     timeout: float
@@ -67,6 +69,7 @@ class WebRules:
     keys: Keys | KeyFile | None
     allowed: tuple[str, ...]
     allowed_canonical: frozenset[str]
+    console: bool = False
 
 
 class API:
@@ -76,12 +79,20 @@ class API:
     log = Logger()
 
     def __init__(
-        self, executor: IExecutor, health: IHealth, metrics: IMetrics, rules: WebRules, fresh_id: Callable[[], str]
+        self,
+        executor: IExecutor,
+        health: IHealth,
+        metrics: IMetrics,
+        status: IStatus,
+        rules: WebRules,
+        fresh_id: Callable[[], str],
     ) -> None:
         """@param fresh_id: an id for a request or an incident that has none."""
         self._executor = executor
         self._health = health
         self._metrics = metrics
+        self._status = status
+        self._pages = pages(rules.console)
         self._rules = rules
         self._jobs = JobRules(rules.timeout, rules.allowed_canonical)
         self._fresh_id = fresh_id
@@ -90,7 +101,8 @@ class API:
     def site(self, reactor: IReactorTime, *answered: Callable[[Answered], object]) -> GuardedSite:
         """What is to be served on a port.  @param answered: told of every request that has had its answer."""
         rules = self._rules
-        gate = Gate(GateRules(rules.hosts, rules.keys, rules.body), lambda: self._check_room(site))
+        keyless = frozenset(self._pages)
+        gate = Gate(GateRules(rules.hosts, rules.keys, rules.body, keyless=keyless), lambda: self._check_room(site))
         limits = SiteLimits(rules.body, rules.waiting, rules.connections)
         site = self._guarded(gate, limits, answered, reactor)
         return site
@@ -188,6 +200,26 @@ class API:
         allowed: Sequence[str] | str = self._rules.allowed or "any"
         return self._answer(request, 200, encode({"pools": pools, "allowed": allowed}))
 
+    @app.route("/status", methods=["GET"])
+    def status(self, request: GuardedRequest) -> bytes:
+        """What the status page shows, for it and for anybody else."""
+        return self._answer(request, 200, encode(self._status.as_json()))
+
+    @app.route("/", methods=["GET"])
+    @app.route("/console.css", methods=["GET"])
+    @app.route("/console.js", methods=["GET"])
+    @app.route("/box.js", methods=["GET"])
+    @app.route("/favicon.svg", methods=["GET"])
+    def page(self, request: GuardedRequest) -> bytes:
+        """The status page, which has no figures in it, and its files."""
+        found = self._pages.get(request.path)
+        if found is None:
+            raise _nothing_at(request)
+        body = self._answer(request, 200, found.body, found.kind)
+        for name, value in PAGE_HEADERS:
+            request.setHeader(name, value)
+        return body
+
     # Errors
 
     @app.handle_errors(ExecutorError)  # type: ignore[arg-type]
@@ -199,12 +231,11 @@ class API:
     def misrouted(self, request: GuardedRequest, failure: Any) -> bytes:
         """Klein found no route."""
         cause = failure.value
-        path = quoted(request.path.decode("ascii"))
         if isinstance(cause, WrongMethod):
             methods = ", ".join(sorted(cause.valid_methods or ()))
             request.setHeader("Allow", methods)
-            return self._refusal(request, MethodNotAllowed(f"What {path} understands is {methods}."))
-        return self._refusal(request, NoSuchResource(f"There is nothing at {path}."))
+            return self._refusal(request, MethodNotAllowed(f"What {_path(request)} understands is {methods}."))
+        return self._refusal(request, _nothing_at(request))
 
     @app.handle_errors(Exception)  # type: ignore[arg-type]
     def broken(self, request: GuardedRequest, failure: Any) -> bytes:
@@ -249,6 +280,14 @@ class API:
         if request.id is None:
             request.id = request_id(request.requestHeaders) or self._fresh_id()
         return request.id
+
+
+def _path(request: GuardedRequest) -> str:
+    return quoted(request.path.decode("ascii"))
+
+
+def _nothing_at(request: GuardedRequest) -> NoSuchResource:
+    return NoSuchResource(f"There is nothing at {_path(request)}.")
 
 
 def _headers(kind: str, name: str) -> tuple[tuple[str, str], ...]:

@@ -64,11 +64,14 @@ class Answer:
 
 
 class ServerProcess:
-    """`twistd script-executor` with these variables, on a free port of loopback."""
+    """`twistd script-executor` with these variables, on a port of loopback."""
 
-    def __init__(self, *, twistd: Sequence[str] = TWISTD, **environ: str) -> None:
-        """@param twistd: the command that stands for it, run in the project's folder."""
-        self.port = free_port()
+    def __init__(self, *, twistd: Sequence[str] = TWISTD, port: int | None = None, **environ: str) -> None:
+        """@param twistd: the command that stands for it, run in the project's folder.
+
+        @param port: None: a free one.
+        """
+        self.port = free_port() if port is None else port
         defaults = {"BASE_IMAGE": BUSYBOX, "POOL_SIZE": "2", "PATH": os.environ["PATH"]}
         if "DOCKER_HOST" in os.environ:
             defaults["DOCKER_HOST"] = os.environ["DOCKER_HOST"]

@@ -106,6 +106,7 @@ def test_twistd_knows_the_server(
     assert "POOL_SIZE" in run(python, twistd, "script-executor", "--config-help")
     where = run(python, "-c", "import twisted_executor.agent as agent; print(*agent.__path__)").strip()
     assert machines(Path(where) / "bin") == {X86_64, AARCH64}
+    run(python, "-c", "from twisted_executor.console import pages; assert pages(box=True)[b'/'].body")
 
 
 def test_server_py(dependencies: Path, checkout: Path) -> None:

@@ -17,7 +17,7 @@ from tests.security.conftest import IMAGE
 
 pytestmark = pytest.mark.long
 PAGE = Path(__file__).with_name("page.html")
-TRIES = ("json", "plain", "urlencoded", "multipart", "beacon", "other", "metrics", "images")
+TRIES = ("json", "plain", "urlencoded", "multipart", "beacon", "other", "metrics", "status", "page", "images")
 
 
 @contextmanager

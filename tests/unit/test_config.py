@@ -37,6 +37,7 @@ def test_defaults() -> None:
     assert settings.docker_host == "unix:///var/run/docker.sock"
     assert settings.require_limits == {"memory", "swap", "cpu", "pids"}
     assert settings.log_level == "info"
+    assert not settings.console
     assert (settings.allowed_images, settings.allowed_hosts, settings.seccomp_allow) == ((), (), frozenset())
 
 
@@ -65,6 +66,7 @@ def test_values() -> None:
             "REQUIRE_LIMITS": "none",
             "REGISTRY_AUTH_FILE": "/run/auth.json",
             "IMAGE_REFRESH_INTERVAL": "6h",
+            "CONSOLE": "1",
         }
     )
     assert settings.pool_size == 7
@@ -73,6 +75,7 @@ def test_values() -> None:
     assert (settings.memory_limit, settings.timeout, settings.log_level) == (1024 * MIB, 0.5, "warn")
     assert (settings.registry_auth_file, settings.image_refresh_interval) == ("/run/auth.json", 21600.0)
     assert (settings.seccomp_allow, settings.require_limits) == (frozenset({"ptrace"}), frozenset())
+    assert settings.console
 
 
 def test_all_problems_at_once() -> None:

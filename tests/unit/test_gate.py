@@ -26,6 +26,7 @@ def admit(
     method: str = "GET",
     hosts: tuple[str, ...] = (),
     keys: Keys | None = None,
+    keyless: frozenset[bytes] = frozenset(),
     length: int | None = 0,
     **headers: str | list[str],
 ) -> str:
@@ -33,7 +34,7 @@ def admit(
     raw = Headers({"Host": ["localhost:8080"]})
     for name, value in headers.items():
         raw.setRawHeaders(name.replace("_", "-"), [value] if isinstance(value, str) else value)
-    gate = Gate(GateRules(hosts, keys, 1000), lambda: None)
+    gate = Gate(GateRules(hosts, keys, 1000, keyless=keyless), lambda: None)
     return gate.admit(method.encode(), path.encode("latin-1"), raw, length)
 
 
@@ -153,6 +154,20 @@ def test_key(scheme: str) -> None:
     assert admit(keys=KEYS, authorization=f"{scheme} alices-secret-0001") == "alice"
 
 
+def test_paths_without_key() -> None:
+    """Where a path needs no key, one is not looked at; host and origin are, and no other path is meant."""
+    open_paths = frozenset({b"/", b"/console.js"})
+    for target in ("/", "/?a=b", "/console.js"):
+        for authorization in ([], ["Bearer wrong"], ["Bearer alices-secret-0001"]):
+            assert admit(target, keys=KEYS, keyless=open_paths, authorization=authorization) == ""
+    for target in ("/status", "/console", "/console.js/", "/console.js/execute"):
+        with pytest.raises(Unauthorized):
+            admit(target, keys=KEYS, keyless=open_paths)
+    for headers in ({"host": "evil.example"}, {"origin": "http://evil.example"}, {"sec_fetch_site": "cross-site"}):
+        with pytest.raises(Forbidden):
+            admit("/", hosts=("run.example",), keys=KEYS, keyless=open_paths, **headers)
+
+
 def test_key_without_keys() -> None:
     """Where no keys are set, one that is sent does not matter."""
     assert admit(authorization="Bearer whatever") == ""
@@ -214,7 +229,7 @@ def test_retry_after(seconds: float, header: str) -> None:
 
 def test_few_paths() -> None:
     """Where only some paths are served, all others are not there, but for health; hosts are looked at as ever."""
-    gate = Gate(GateRules((), None, 0, frozenset({b"/metrics"})), lambda: None)
+    gate = Gate(GateRules((), None, 0, paths=frozenset({b"/metrics"})), lambda: None)
     headers = Headers({"Host": ["localhost"]})
     for path in (b"/metrics", b"/metrics?x=1", b"/health", b"/health/live"):
         assert gate.admit(b"GET", path, headers, 0) == ""

@@ -57,6 +57,8 @@ ORDER = (
         "source",
         "logs",
         "metrics",
+        "status",
+        "console",
         "incoming",
         "guard",
         "web",

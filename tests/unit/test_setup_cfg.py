@@ -17,6 +17,14 @@ def test_every_package_is_listed() -> None:
     assert found | {"twisted_executor.agent", "twisted.plugins"} == set(CONFIG["options"]["packages"].split())
 
 
+def test_files_of_the_status_page_are_listed() -> None:
+    """A file that setup.cfg does not name would be missing in the wheel only."""
+    patterns = CONFIG["options.package_data"]["twisted_executor.console"].split()
+    found = [path for path in (ROOT / "twisted_executor/console").iterdir() if path.suffix != ".py" and path.is_file()]
+    assert found
+    assert [path.name for path in found if not any(path.match(pattern) for pattern in patterns)] == []
+
+
 def test_plugin_folders_are_no_packages() -> None:
     """An __init__.py under twisted/ would hide Twisted itself or the plugins of others."""
     assert not list((ROOT / "twisted").rglob("__init__.py"))

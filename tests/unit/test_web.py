@@ -328,7 +328,7 @@ def test_method_in_small_letters() -> None:
 
 def test_unknown_path() -> None:
     """The answer names the path, of a long one only the beginning."""
-    assert_refused(Server().request("GET", "/"), 404, "not_found")
+    assert_refused(Server().request("GET", "/nothing"), 404, "not_found")
     answer = Server().request("GET", "/" + "x" * 8000)
     assert_refused(answer, 404, "not_found")
     assert len(answer.body) < 500

@@ -19,6 +19,7 @@ from twisted_executor.keys import Keys
 from twisted_executor.metrics.collectors import Watched
 from twisted_executor.metrics.registry import Metrics
 from twisted_executor.metrics.wrappers import MeteredExecutor
+from twisted_executor.status import StatusBoard
 from twisted_executor.testing import MemoryExecutor, MemoryHealth
 from twisted_executor.web import API, WebRules
 
@@ -121,18 +122,21 @@ class Server:
         canonical: frozenset[str] = frozenset(),
         waiting: int = 10 * MOST,
         connections: int = 1000,
+        console: bool = False,
     ) -> None:
         self.clock = Clock()
         self.executor = MemoryExecutor(answer)
         self.health = MemoryHealth()
         watched = Watched(self.executor.stats)
         self.metrics = Metrics(CollectorRegistry(), self.clock, watched, ("alpine:latest", "python:3.11"))
-        rules = WebRules(30.0, MOST, waiting, connections, hosts, keys, allowed, canonical)
+        rules = WebRules(30.0, MOST, waiting, connections, hosts, keys, allowed, canonical, console)
         numbers = count(1)
         metered = MeteredExecutor(self.executor, self.metrics.counters.ran)
-        self.api = API(metered, self.health, self.metrics, rules, lambda: f"fresh-{next(numbers)}")
+        board = StatusBoard(self.clock, self.executor.stats, self.health, "1.2.3")
+        self.api = API(metered, self.health, self.metrics, board, rules, lambda: f"fresh-{next(numbers)}")
         self.answered: list[Answered] = []
-        self.site = self.api.site(self.clock, self.metrics.counters.answered, self.answered.append)
+        listeners = (self.metrics.counters.answered, self.answered.append, board.answered)
+        self.site = self.api.site(self.clock, *listeners)
         self.figures = self.api.figures_site(self.clock, self.metrics.counters.answered)
 
     def connect(self, peer: str = "192.0.2.1") -> Connection:
