@@ -47,6 +47,7 @@ class Job:
     @ivar script: not empty.
     @ivar timeout: seconds, above 0, at most the server's TIMEOUT.
     @ivar image: the reference as the client wrote it; None is the default pool's.
+    @ivar traceparent: the trace that the request belongs to, for the log; empty without one.
     """
 
     script: bytes
@@ -57,6 +58,7 @@ class Job:
     env: tuple[tuple[bytes, bytes], ...] = ()
     image: str | None = None
     tenant: Tenant = Tenant()
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

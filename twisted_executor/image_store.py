@@ -102,7 +102,7 @@ class ImageStore:
             waiter.callback(result)  # a Failure makes it an errback
 
     async def _pull(self, reference: str) -> None:
-        self.log.info("pulling {image}", image=reference)
+        self.log.info("pulling {image}", event="pulling", image=reference)
         attempts = AsyncRetrying(
             sleep=lambda seconds: deferLater(self._clock, seconds),
             wait=self._pause,
@@ -115,11 +115,11 @@ class ImageStore:
                 with attempt:
                     await self._engine.pull(reference)
         except EngineError as error:
-            self.log.warn("pulling {image} failed: {reason}", image=reference, reason=str(error))
+            self.log.warn("pulling {image} failed: {reason}", event="pull_failed", image=reference, reason=str(error))
             known = _explained(reference, error)
             self._remember(reference, known)
             raise known from error
-        self.log.info("pulled {image}", image=reference)
+        self.log.info("pulled {image}", event="pulled", image=reference)
 
     def _remember(self, reference: str, error: ExecutorError) -> None:
         """For a minute; what is over is forgotten, or anybody could fill the memory with names."""

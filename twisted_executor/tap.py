@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from hashlib import sha256
-from typing import Any, TextIO, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -19,9 +19,8 @@ from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, quo
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import ILogObserver
 from twisted.python import usage
-from twisted.python.logfile import LogFile
 
-from twisted_executor import keys, logs, metrics, web
+from twisted_executor import keys, metrics, web
 from twisted_executor.agent import agent_binary
 from twisted_executor.boundaries import IExecutor, ISandboxSource
 from twisted_executor.config import ConfigurationError, Settings, config_help, read
@@ -34,6 +33,8 @@ from twisted_executor.health import EngineWatch, Health
 from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.images import canonical
 from twisted_executor.lag import LagWatch
+from twisted_executor.logs.requests import RequestLog
+from twisted_executor.logs.setup import Logs
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
 from twisted_executor.quota import Quota, QuotaExecutor
@@ -125,7 +126,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
         last = (StopOnce(),)
     settings = options.configuration
-    root = Root(_observer(options))
+    logs = _logs(options, reactor)
+    root = Root(logs.observer if logs is not None else None)
 
     lanes = {name: Threads(f"{name} threads", size, reactor) for name, size in _LANES.items()}
     engine = DockerEngine(settings.docker_host, _limits(settings), settings.custom_image_pull_timeout, reactor, **lanes)
@@ -145,6 +147,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     metered = metrics.MeteredExecutor(_limited(executor, settings, reactor), meters)
     api = web.API(metered, health, meters, _web_rules(options), partial(secrets.token_hex, 8))
 
+    for service in () if logs is None else logs.services:
+        service.setServiceParent(root)
     if options.api_keys is not None:
         Hangup(options.api_keys, reactor).setServiceParent(root)
     for service in lanes.values():
@@ -157,7 +161,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         pool.setServiceParent(every_pool)
     every_pool.setServiceParent(root)
     executor.setServiceParent(root)
-    site = api.site(reactor)
+    site = api.site(reactor, RequestLog(_level(options)))
     ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
     for told_first in (Watchdog(limit, partial(os._exit, 1)), *last):
@@ -169,19 +173,18 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 _LANES = {"control": 6, "removal": 4, "pulls": 2}
 
 
-def _observer(options: Options) -> Callable[[], ILogObserver] | None:
+def _logs(options: Options, reactor: Any) -> Logs | None:
     """Ours, writing where twistd would; None where twistd was told to log elsewhere (--syslog, --logger)."""
     parent = cast("Mapping[str, Any]", getattr(options, "parent", None) or {})
     if parent.get("syslog") or parent.get("logger"):
         return None
-    level = "debug" if options["debug"] else options.configuration.log_level
+    settings = options.configuration
     path = parent.get("logfile") or ("-" if parent.get("nodaemon", True) else "twistd.log")
+    return Logs(_level(options), settings.log_format, path, settings.syslog, reactor)
 
-    def make() -> ILogObserver:
-        stream = sys.stdout if path == "-" else LogFile.fromFullPath(path)
-        return logs.observer(level, options.configuration.log_format, cast(TextIO, stream))
 
-    return make
+def _level(options: Options) -> str:
+    return "debug" if options["debug"] else options.configuration.log_level
 
 
 def _references(settings: Settings) -> tuple[str, ...]:

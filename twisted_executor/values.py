@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from twisted.logger import LogLevel
@@ -28,6 +29,16 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]|\*")
 _POWERS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": GIB * KIB}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LEVELS = {"warning": "warn", "fatal": "critical"}
+_LONGEST_SOCKET = 107  # bytes of a unix socket's path
+
+
+@dataclass(frozen=True, slots=True)
+class SyslogTarget:
+    """@ivar kind: "unixgram", "udp" or "tcp".  @ivar place: a path, or a host.  @ivar port: 0 for a path."""
+
+    kind: str
+    place: str
+    port: int = 0
 
 
 def integer(least: int, most: int) -> Callable[[str], int]:
@@ -188,3 +199,14 @@ def _is_host_and_port(url: str) -> bool:
         return bool(parts.hostname and parts.port) and parts.netloc.count("@") == 0 and parts.path in ("", "/")
     except ValueError:
         return False
+
+
+def syslog(text: str) -> SyslogTarget:
+    """Where a syslog server listens: "unixgram:/dev/log", "udp:host:port" or "tcp:host:port"."""
+    kind, _, rest = text.partition(":")
+    if kind == "unixgram" and rest.startswith("/") and 1 < len(rest.encode()) <= _LONGEST_SOCKET:
+        return SyslogTarget(kind, rest)
+    if kind in ("udp", "tcp") and _is_host_and_port(f"syslog://{rest}"):
+        parts = urlsplit(f"syslog://{rest}")
+        return SyslogTarget(kind, parts.hostname or "", parts.port or 0)
+    raise ValueError('It must be like "unixgram:/dev/log", "udp:127.0.0.1:514" or "tcp:logs.example.com:601".')
