@@ -199,7 +199,7 @@ class API:
     def broken(self, request: GuardedRequest, failure: Any) -> bytes:
         """A fault of ours; the log says more under the incident's id."""
         incident = self._fresh_id()
-        about = {"request_id": self._id_of(request)}
+        about: dict[str, Any] = {"request_id": self._id_of(request)}
         if trace := traceparent(request.requestHeaders):
             about["traceparent"] = trace
         sentence = "incident {incident} of request {request_id}"

@@ -62,10 +62,10 @@ class SyslogObserver:
         self._carrier.wake()
 
 
-def observer(target: SyslogTarget, reactor: Any) -> SyslogObserver:
-    """What sends to this target; its service has to be started."""
+def observer(target: SyslogTarget, reactor: Any, most: int = MOST_WAITING) -> SyslogObserver:
+    """What sends to this target; its service has to be started.  @param most: events that wait."""
     sender = Sender(socket.gethostname(), APP, os.getpid(), LONGEST[target.kind])
-    backlog = Backlog(MOST_WAITING, MOST_WAITING_BYTES, lambda lost: as_syslog(losses(lost, time()), sender))
+    backlog = Backlog(most, MOST_WAITING_BYTES, lambda lost: as_syslog(losses(lost, time()), sender))
     carrier: Carrier
     if target.kind == "tcp":
         endpoint = HostnameEndpoint(reactor, target.place, target.port)
