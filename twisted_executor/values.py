@@ -196,7 +196,7 @@ def docker_host(text: str) -> str:
 def _is_host_and_port(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname and parts.port) and parts.netloc.count("@") == 0 and parts.path in ("", "/")
+        return bool(parts.hostname and parts.port) and not set("@?#") & set(url) and parts.path in ("", "/")
     except ValueError:
         return False
 
