@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
+from threading import RLock
 
 
 class Backlog:
     """First in, first out.  When it is full the new ones are lost: the first of a trouble says most.
+
+    Any thread may put; and a signal's handler, which interrupts whoever holds the lock, so it is one that lets him in.
 
     @ivar lost: messages that were lost, ever.
     """
@@ -22,6 +25,7 @@ class Backlog:
         self._messages: deque[bytes] = deque()
         self._size = 0
         self._untold = 0
+        self._lock = RLock()
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -33,28 +37,32 @@ class Backlog:
 
     def put(self, message: bytes) -> bool:
         """Let it wait.  After a loss nothing more is taken until that can be told, so that the order is true."""
-        if self._untold or len(self._messages) >= self._most or self._size + len(message) > self._most_bytes:
-            self.missed()
-            return False
-        self._append(message)
-        return True
+        with self._lock:
+            if self._untold or len(self._messages) >= self._most or self._size + len(message) > self._most_bytes:
+                self.missed()
+                return False
+            self._append(message)
+            return True
 
     def missed(self) -> None:
         """One is lost, here or on its way."""
-        self.lost += 1
-        self._untold += 1
+        with self._lock:
+            self.lost += 1
+            self._untold += 1
 
     def first(self, most: int) -> list[bytes]:
         """So many of the oldest, at most; they stay."""
-        return list(islice(self._messages, most))
+        with self._lock:
+            return list(islice(self._messages, most))
 
     def sent(self, count: int) -> None:
         """So many of the oldest have gone.  There is room now to tell what was lost."""
-        for _ in range(count):
-            self._size -= len(self._messages.popleft())
-        if count and self._untold:
-            lost, self._untold = self._untold, 0
-            self._append(self._notice(lost))
+        with self._lock:
+            for _ in range(count):
+                self._size -= len(self._messages.popleft())
+            if count and self._untold:
+                lost, self._untold = self._untold, 0
+                self._append(self._notice(lost))
 
     def _append(self, message: bytes) -> None:
         self._messages.append(message)

@@ -50,7 +50,11 @@ class StandardObserver:
                 self._write(losses(self._untold, event.get("log_time")))
                 self._untold = 0
             self._write(event)
-        except (OSError, ValueError):  # a ValueError: it is closed
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+        ):  # ValueError: it is closed; RuntimeError: a signal's handler, in mid-write
             self.lost += 1
             self._untold += 1
 
