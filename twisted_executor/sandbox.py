@@ -284,6 +284,9 @@ class Sandbox:
             self.log.warn(sentence, event="container_lost", name=self.name, reason=reason, **run.about)
             Deferred.fromCoroutine(self._tell(run, reason, overdue)).addBoth(lambda _: self.destroy())
         else:
+            if state is State.WIPING and self._destroyed is None:
+                sentence = "{name} was lost while it was wiped after request {request_id}: {reason}"
+                self.log.warn(sentence, event="wipe_failed", name=self.name, reason=reason, **self._about)
             self.destroy()
         self._settle()
         if state is State.GREETING:
