@@ -149,6 +149,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
     for service in () if logs is None else logs.services:
         service.setServiceParent(root)
+    requests = RequestLog(_level(options), reactor)
+    requests.setServiceParent(root)
     if options.api_keys is not None:
         Hangup(options.api_keys, reactor).setServiceParent(root)
     for service in lanes.values():
@@ -161,7 +163,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         pool.setServiceParent(every_pool)
     every_pool.setServiceParent(root)
     executor.setServiceParent(root)
-    site = api.site(reactor, RequestLog(_level(options)))
+    site = api.site(reactor, requests)
     ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
     for told_first in (Watchdog(limit, partial(os._exit, 1)), *last):

@@ -6,12 +6,14 @@ import ast
 import io
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from tests.unit.test_layers import FILES
@@ -20,7 +22,7 @@ from twisted_executor import errors
 from twisted_executor.boundaries import Answered, Job, Tenant
 from twisted_executor.keys import parse
 from twisted_executor.logs.lines import as_json, as_text
-from twisted_executor.logs.requests import RequestLog
+from twisted_executor.logs.requests import DELAY, MOST, RequestLog
 from twisted_executor.logs.standard import LevelObserver, StandardObserver
 from twisted_executor.testing import HELLO, execution
 
@@ -36,12 +38,7 @@ RAN = Answered(
 def logged(answered: Answered, level: str = "debug") -> tuple[dict[str, Any], str]:
     """The event as JSON, and as text without its time; empty when there is none."""
     events: list[Any] = []
-    observer = LevelObserver(level, events.append)
-    globalLogPublisher.addObserver(observer)
-    try:
-        RequestLog(level)(answered)
-    finally:
-        globalLogPublisher.removeObserver(observer)
+    RequestLog(level, Clock(), LevelObserver(level, events.append), lambda: 0.0)(answered)
     assert len(events) <= 1
     if not events:
         return {}, ""
@@ -116,6 +113,42 @@ def test_levels() -> None:
         assert logged(answered, "warn") == ({}, "")
 
 
+def test_together() -> None:
+    """Events are written together soon, each with its own time; at the stop what waits, and then each at once."""
+    clock, events = Clock(), []
+    log = RequestLog("info", clock, events.append, clock.seconds)
+    log(RAN)
+    assert len(events) == 1  # it has not started
+    log.startService()
+    log(RAN)
+    clock.advance(DELAY / 2)
+    log(RAN)
+    assert len(events) == 1
+    clock.advance(DELAY / 2)
+    assert [event["log_time"] for event in events] == [0.0, 0.0, DELAY / 2]
+    for _ in range(MOST):
+        log(RAN)
+    assert len(events) == 3 + MOST
+    log(RAN)
+    log.stopService()
+    log(RAN)
+    assert len(events) == 5 + MOST
+    assert clock.getDelayedCalls() == []
+
+
+def test_answers_are_not_kept() -> None:
+    """While an event waits nothing of the run's output is held for it."""
+    clock = Clock()
+    log = RequestLog("info", clock, lambda event: None)
+    log.startService()
+    output = bytes(1000)
+    before = sys.getrefcount(output)
+    assert RAN.execution is not None
+    log(replace(RAN, execution=replace(RAN.execution, outcome=replace(HELLO, stdout=output))))
+    assert sys.getrefcount(output) == before
+    assert len(clock.getDelayedCalls()) == 1
+
+
 def test_incident() -> None:
     """A fault has the request's id and trace, and not its own words."""
     stream = io.StringIO()
@@ -137,28 +170,28 @@ def test_incident() -> None:
 LEVELS = {"debug", "info", "warn", "error", "critical", "failure"}
 
 
-def calls() -> Iterator[tuple[Path, ast.Call]]:
+def calls() -> Iterator[tuple[Path, ast.Call, str]]:
     """Everything that our code logs."""
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
+                and (isinstance(node.func.value, ast.Attribute) and node.func.value.attr == "log")
                 and node.func.attr in LEVELS
-                and isinstance(node.func.value, ast.Attribute)
-                and node.func.value.attr == "log"
             ):
-                yield path, node
+                yield path, node, node.func.attr.replace("failure", "critical")
+            elif isinstance(node, ast.Call) and node.args and ast.unparse(node.args[0]).startswith("LogLevel."):
+                yield path, node, ast.unparse(node.args[0]).removeprefix("LogLevel.")
 
 
 def named() -> set[tuple[str, str]]:
     """Name and level of each event in the code."""
     found = {("events_lost", "warn")}  # which no Logger makes
-    for path, call in calls():
+    for path, call, level in calls():
         (name,) = [word.value for word in call.keywords if word.arg == "event"] or [None]
         assert isinstance(name, ast.Constant), f"{path.name}:{call.lineno}: give the event a name"
-        assert isinstance(call.func, ast.Attribute)
-        found.add((str(name.value), call.func.attr.replace("failure", "critical")))
+        found.add((str(name.value), level))
     return found
 
 

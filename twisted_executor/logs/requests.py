@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-from twisted.logger import Logger
+from collections.abc import Callable
+from time import time
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
 from twisted_executor.boundaries import Answered, Execution
 from twisted_executor.images import quoted
 from twisted_executor.logs.standard import passing
 
 GONE = 499
+DELAY = 0.1  # seconds that an event may wait for others: written together they cost a quarter
+MOST = 256  # events that wait
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class RequestLog:
-    """Listens to what was answered."""
+class RequestLog(Service):
+    """Listens to what was answered.  Its events carry their own time, and reach the log together, a little later."""
 
-    log = Logger()
-
-    def __init__(self, level: str) -> None:
-        """@param level: of the log; what it would not show is not put together."""
+    def __init__(
+        self,
+        level: str,
+        clock: IReactorTime,
+        publish: Callable[[LogEvent], object] = globalLogPublisher,
+        now: Callable[[], float] = time,
+    ) -> None:
+        """@param level: of the log; what it would not show is not put together.  @param now: seconds since 1970."""
+        self.setName("request log")
         shown = {getattr(one, "name", "") for one in passing(level)}
         self._scripts = "info" in shown
         self._others = "debug" in shown
+        self._clock = clock
+        self._publish = publish
+        self._now = now
+        self._waiting: list[LogEvent] = []
+        self._later: IDelayedCall | None = None
+
+    def stopService(self) -> None:
+        """Tell what waits; what comes from now on is told at once."""
+        super().stopService()
+        self._tell()
 
     def __call__(self, answered: Answered) -> None:
         """Scripts, and what was refused, at info; all others, mostly probes, at debug."""
@@ -35,11 +57,12 @@ class RequestLog:
             self._left(answered)
         elif self._others:
             sentence = "{method} {path}: {http_status}" + _whose(answered)
-            self.log.debug(sentence, event="request", **_head(answered), **_about(answered))
+            self._add(LogLevel.debug, sentence, event="request", **_head(answered), **_about(answered))
 
     def _ran(self, answered: Answered, execution: Execution) -> None:
         outcome = execution.outcome
-        self.log.info(
+        self._add(
+            LogLevel.info,
             "run of {image}: {status} in {execution_time} s, {seconds} s in all" + _whose(answered),
             event="run",
             image=execution.image,
@@ -55,11 +78,28 @@ class RequestLog:
     def _refused(self, answered: Answered, code: str) -> None:
         """The code alone: the sentence of an error may quote what the client wrote."""
         sentence = "{method} {path} refused: {http_status} {code}" + _whose(answered)
-        self.log.info(sentence, event="refused", code=code, **_head(answered), **_about(answered))
+        self._add(LogLevel.info, sentence, event="refused", code=code, **_head(answered), **_about(answered))
 
     def _left(self, answered: Answered) -> None:
         sentence = "{method} {path}: the client left after {seconds} s" + _whose(answered)
-        self.log.info(sentence, event="client_left", **_head(answered), **_about(answered))
+        self._add(LogLevel.info, sentence, event="client_left", **_head(answered), **_about(answered))
+
+    def _add(self, level: object, sentence: str, **event: object) -> None:
+        """As a Logger would, but later.  The answer itself, which may be large, is not kept for it."""
+        event.update(log_level=level, log_format=sentence, log_namespace=__name__, log_time=self._now())
+        self._waiting.append(event)
+        if not self.running or len(self._waiting) >= MOST:
+            self._tell()
+        elif self._later is None:
+            self._later = self._clock.callLater(DELAY, self._tell)
+
+    def _tell(self) -> None:
+        later, self._later = self._later, None
+        if later is not None and later.active():
+            later.cancel()
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            self._publish(event)
 
 
 def _head(answered: Answered) -> dict[str, object]:
