@@ -22,7 +22,7 @@ from twisted_executor import errors
 from twisted_executor.boundaries import Answered, Job, Tenant
 from twisted_executor.keys import parse
 from twisted_executor.logs.lines import as_json, as_text
-from twisted_executor.logs.requests import DELAY, MOST, RequestLog
+from twisted_executor.logs.requests import DELAY, MOST, SMALL, RequestLog
 from twisted_executor.logs.standard import LevelObserver, StandardObserver
 from twisted_executor.testing import HELLO, execution
 
@@ -141,11 +141,15 @@ def test_answers_are_not_kept() -> None:
     clock = Clock()
     log = RequestLog("info", clock, lambda event: None)
     log.startService()
-    output = bytes(1000)
+    output = bytes(SMALL + 1)
     before = sys.getrefcount(output)
     assert RAN.execution is not None
     log(replace(RAN, execution=replace(RAN.execution, outcome=replace(HELLO, stdout=output))))
     assert sys.getrefcount(output) == before
+    error = errors.InvalidRequest("no")
+    before = sys.getrefcount(error)
+    log(Answered(400, "POST", "/execute", error=error))
+    assert sys.getrefcount(error) == before
     assert len(clock.getDelayedCalls()) == 1
 
 

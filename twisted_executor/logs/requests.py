@@ -16,6 +16,7 @@ from twisted_executor.logs.standard import passing
 GONE = 499
 DELAY = 0.1  # seconds that an event may wait for others: written together they cost a quarter
 MOST = 256  # events that wait
+SMALL = 4096  # bytes of output that may be kept for so long
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -37,7 +38,7 @@ class RequestLog(Service):
         self._clock = clock
         self._publish = publish
         self._now = now
-        self._waiting: list[LogEvent] = []
+        self._waiting: list[LogEvent | tuple[Answered, float]] = []
         self._later: IDelayedCall | None = None
 
     def stopService(self) -> None:
@@ -49,45 +50,14 @@ class RequestLog(Service):
         """Scripts, and what was refused, at info; all others, mostly probes, at debug."""
         if not self._scripts:
             return
-        if answered.execution is not None:
-            self._ran(answered, answered.execution)
-        elif answered.error is not None:
-            self._refused(answered, answered.error.code)
-        elif answered.status == GONE:
-            self._left(answered)
-        elif self._others:
-            sentence = "{method} {path}: {http_status}" + _whose(answered)
-            self._add(LogLevel.debug, sentence, event="request", **_head(answered), **_about(answered))
-
-    def _ran(self, answered: Answered, execution: Execution) -> None:
-        outcome = execution.outcome
-        self._add(
-            LogLevel.info,
-            "run of {image}: {status} in {execution_time} s, {seconds} s in all" + _whose(answered),
-            event="run",
-            image=execution.image,
-            status=outcome.status.value,
-            exit_code=outcome.exit_code,
-            execution_time=round(outcome.execution_time, 6),
-            queue_time=round(execution.queue_time, 6),
-            warm=execution.warm,
-            http_status=answered.status,
-            **_about(answered),
-        )
-
-    def _refused(self, answered: Answered, code: str) -> None:
-        """The code alone: the sentence of an error may quote what the client wrote."""
-        sentence = "{method} {path} refused: {http_status} {code}" + _whose(answered)
-        self._add(LogLevel.info, sentence, event="refused", code=code, **_head(answered), **_about(answered))
-
-    def _left(self, answered: Answered) -> None:
-        sentence = "{method} {path}: the client left after {seconds} s" + _whose(answered)
-        self._add(LogLevel.info, sentence, event="client_left", **_head(answered), **_about(answered))
-
-    def _add(self, level: object, sentence: str, **event: object) -> None:
-        """As a Logger would, but later.  The answer itself, which may be large, is not kept for it."""
-        event.update(log_level=level, log_format=sentence, log_namespace=__name__, log_time=self._now())
-        self._waiting.append(event)
+        execution = answered.execution
+        if execution is not None and len(execution.outcome.stdout) + len(execution.outcome.stderr) <= SMALL:
+            self._waiting.append((answered, self._now()))
+        elif execution is not None or answered.error is not None or answered.status == GONE or self._others:
+            # At once: an output may be large, and an error holds the frames that it came through, with the request.
+            self._waiting.append(_event(answered, self._now()))
+        else:
+            return
         if not self.running or len(self._waiting) >= MOST:
             self._tell()
         elif self._later is None:
@@ -98,8 +68,47 @@ class RequestLog(Service):
         if later is not None and later.active():
             later.cancel()
         waiting, self._waiting = self._waiting, []
-        for event in waiting:
-            self._publish(event)
+        for one in waiting:
+            self._publish(_event(*one) if isinstance(one, tuple) else one)
+
+
+def _event(answered: Answered, moment: float) -> LogEvent:
+    whose = _whose(answered)
+    if answered.execution is not None:
+        return _ran(answered, answered.execution, moment, whose)
+    head = _head(answered) | _about(answered)
+    if answered.error is not None:
+        # The code alone: the sentence of an error may quote what the client wrote.
+        sentence = "{method} {path} refused: {http_status} {code}" + whose
+        return _made(LogLevel.info, sentence, moment, event="refused", code=answered.error.code, **head)
+    if answered.status == GONE:
+        sentence = "{method} {path}: the client left after {seconds} s" + whose
+        return _made(LogLevel.info, sentence, moment, event="client_left", **head)
+    return _made(LogLevel.debug, "{method} {path}: {http_status}" + whose, moment, event="request", **head)
+
+
+def _ran(answered: Answered, execution: Execution, moment: float, whose: str) -> LogEvent:
+    outcome = execution.outcome
+    return _made(
+        LogLevel.info,
+        "run of {image}: {status} in {execution_time} s, {seconds} s in all" + whose,
+        moment,
+        event="run",
+        image=execution.image,
+        status=outcome.status.value,
+        exit_code=outcome.exit_code,
+        execution_time=round(outcome.execution_time, 6),
+        queue_time=round(execution.queue_time, 6),
+        warm=execution.warm,
+        http_status=answered.status,
+        **_about(answered),
+    )
+
+
+def _made(level: object, sentence: str, moment: float, **event: object) -> LogEvent:
+    """As a Logger would."""
+    event.update(log_level=level, log_format=sentence, log_namespace=__name__, log_time=moment)
+    return event
 
 
 def _head(answered: Answered) -> dict[str, object]:
