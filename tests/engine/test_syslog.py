@@ -87,7 +87,7 @@ def test_server(rsyslog: Rsyslog, kind: str, start: Callable[..., ServerProcess]
     assert event["input"] == {"unixgram": "imuxsock", "udp": "imudp", "tcp": "imptcp"}[kind]
     assert event["fields"].startswith("[executor@32473 ")
     assert f'request_id="{answer["request_id"]}"' in event["fields"]
-    assert 'namespace="twisted_executor.logs.requests.RequestLog"' in event["fields"]
+    assert 'namespace="twisted_executor.logs.requests"' in event["fields"]
     (line,) = [json.loads(line) for line in server.log.splitlines() if '"event": "run"' in line]
     assert event["message"] == line["message"]
     assert event["time"] == line["time"]
