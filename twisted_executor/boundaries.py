@@ -48,6 +48,7 @@ class Job:
     @ivar env: "NAME=value" each.
     @ivar timeout: seconds, above 0, at most the server's TIMEOUT.
     @ivar image: the reference as the client wrote it; None is the default pool's.
+    @ivar traceparent: the trace that the request belongs to, for the log; empty without one.
     """
 
     script: bytes
@@ -58,6 +59,7 @@ class Job:
     env: tuple[bytes, ...] = ()
     image: str | None = None
     tenant: Tenant = Tenant()
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ class Canary:
         except ExecutorError as error:
             return str(error)
         except Exception:
-            self.log.failure("the server's own check failed")
+            self.log.failure("the server's own check failed", event="canary_fault")
             return "The server's log has the fault."
         finally:
             lease.release()
@@ -130,9 +130,11 @@ class Canary:
                 f"the image's /bin/sh by hand."
             )
         if pool.result != was and fault is not None:
-            self.log.error("{problem}", problem=pool.problem)
+            self.log.error("{problem}", event="canary_failed", image=pool.image, problem=pool.problem)
         elif pool.result != was and was is not None:
-            self.log.info("an empty script runs in a container of {image} again", image=pool.image)
+            self.log.info(
+                "an empty script runs in a container of {image} again", event="canary_works", image=pool.image
+            )
 
 
 def _fault(outcome: Outcome) -> str | None:

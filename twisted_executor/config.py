@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted_executor import values
 from twisted_executor.images import PoolSetting, canonical, parse_pools, quoted
-from twisted_executor.values import GIB, KIB, MIB, size_text
+from twisted_executor.values import GIB, KIB, MIB, SyslogTarget, size_text
 
 LIMITS = ("memory", "swap", "cpu", "pids")
 
@@ -74,6 +74,7 @@ class Settings:
     drain_timeout: float
     log_level: str
     log_format: str
+    syslog: SyslogTarget | None
     docker_host: str
     container_runtime: str
     require_limits: frozenset[str]
@@ -188,7 +189,11 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
     ),
     "Logging": (
         _V("LOG_LEVEL", "info", values.level, "debug, info, warn, error or critical."),
-        _V("LOG_FORMAT", "", values.one_of("text", "json"), "text, or json with one object a line; empty: text."),
+        _V("LOG_FORMAT", "", values.one_of("text", "json"),
+           "text, or json with one object a line; empty: text to a terminal, else json."),
+        _V("SYSLOG", "", values.syslog,
+           "Where to send the log as well, in the form of RFC 5424: unixgram:/dev/log, udp:host:port or tcp:host:port.",
+           None),
     ),
     "Engine": (
         _V("DOCKER_HOST", "unix:///var/run/docker.sock", values.docker_host,

@@ -55,7 +55,8 @@ class StreamFrames:
         if len(self._header) == _HEADER:
             self._stream, self._left = self._header[0], int.from_bytes(self._header[4:], "big")
             if self._stream not in (STDOUT, STDERR, _ENGINE_ERROR) or any(self._header[1:4]):
-                raise ProtocolError(f"The engine's stream has a frame that is none: {self._header!r}.")
+                # Not what stands there: it may be a script's output.
+                raise ProtocolError(f"The engine's stream has a frame that is none, of stream {self._stream}.")
             self._header = b""
         return min(until, len(data))
 

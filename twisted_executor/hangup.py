@@ -42,6 +42,6 @@ class Hangup(Service):
         try:
             count = self._keys.reread()
         except KeysError as error:
-            self.log.error("the API keys remain as they were: {error}", error=str(error))
+            self.log.error("the API keys remain as they were: {error}", event="keys_not_read", error=str(error))
         else:
-            self.log.info("read the API keys again: {count}", count=count)
+            self.log.info("read the API keys again: {count}", event="keys_read", count=count)

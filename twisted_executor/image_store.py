@@ -127,15 +127,15 @@ class ImageStore:
             waiter.callback(result)  # a Failure makes it an errback
 
     async def _pull(self, reference: str) -> None:
-        self.log.info("pulling {image}", image=reference)
+        self.log.info("pulling {image}", event="pulling", image=reference)
         try:
             await self._attempts(reference)
         except EngineError as error:
-            self.log.warn("pulling {image} failed: {reason}", image=reference, reason=str(error))
+            self.log.warn("pulling {image} failed: {reason}", event="pull_failed", image=reference, reason=str(error))
             known = _explained(reference, error, "pulled")
             self._remember(reference, known)
             raise known from error
-        self.log.info("pulled {image}", image=reference)
+        self.log.info("pulled {image}", event="pulled", image=reference)
 
     async def _attempts(self, reference: str) -> None:
         attempts = AsyncRetrying(

@@ -251,10 +251,11 @@ class WarmPool(Service):
             return
         error = failure.value
         if not isinstance(error, ExecutorError):
-            self.log.failure("{pool} could not make a container", failure, pool=self.name)
+            self.log.failure("{pool} could not make a container", failure, event="container_fault", pool=self.name)
             error = Unavailable("The container could not be made; the server's log says why.")
         elif str(error) != str(self._failure):
-            self.log.error("{pool} could not make a container: {reason}", pool=self.name, reason=str(error))
+            sentence = "{pool} could not make a container: {reason}"
+            self.log.error(sentence, event="container_not_made", pool=self.name, reason=str(error))
         self._failure = error
         self._create_failures += 1
         if self._capacity.standing is not None:
@@ -295,7 +296,8 @@ class WarmPool(Service):
     def _lost(self, reason: str, slot: Slot) -> None:
         if slot not in self._idle:
             return  # a borrowed one is dealt with when it is returned
-        self.log.info("{pool} lost an idle container: {reason}", pool=self.name, reason=reason)
+        sentence = "{pool} lost the idle container {name}: {reason}"
+        self.log.info(sentence, event="idle_container_lost", pool=self.name, name=slot.sandbox.name, reason=reason)
         self._retire(slot, "lost")
         self._act()
 
@@ -306,7 +308,9 @@ class WarmPool(Service):
         self._retired[reason] += 1
         removal = slot.sandbox.destroy()
         self._removing.add(removal)
-        removal.addErrback(lambda failure: self.log.failure("a container was not removed", failure))
+        removal.addErrback(
+            lambda failure: self.log.failure("a container was not removed", failure, event="removal_fault")
+        )
         removal.addBoth(lambda _: self._removing.discard(removal))
 
     def _look_after(self) -> None:

@@ -55,14 +55,21 @@ class ImageRefresh:
         before = self._failures.get(image)
         self._failures[image] = reason
         if before is None or _NUMBERS.sub("", before) != _NUMBERS.sub("", reason):  # ports and times differ each time
-            self.log.warn("{image} is used as it is, for it cannot be refreshed: {reason}", image=image, reason=reason)
+            self.log.warn(
+                "{image} is used as it is, for it cannot be refreshed: {reason}",
+                event="refresh_failed",
+                image=image,
+                reason=reason,
+            )
 
     def _succeeded(self, image: str, pool: IRenewable, found: ImageInfo | None) -> None:
         if self._failures.pop(image, None) is not None:
-            self.log.info("{image} can be refreshed again", image=image)
+            self.log.info("{image} can be refreshed again", event="refresh_works", image=image)
         if found is None:
             return  # the pool is about to pull it, or says why it cannot
         before, self._ids[image] = self._ids.get(image), found.id
         if before not in (None, found.id):
-            self.log.info("{image} is now {id}; its containers are replaced", image=image, id=found.id)
+            self.log.info(
+                "{image} is now {id}; its containers are replaced", event="image_replaced", image=image, id=found.id
+            )
         pool.set_image(found.id)

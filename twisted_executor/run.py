@@ -37,6 +37,13 @@ class Run:
         """All that came on this stream so far."""
         return b"".join(self.output[stream])
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What each log event about this run has."""
+        job = self.job
+        request = {"request_id": job.request_id}
+        return request | {"traceparent": job.traceparent} if job.traceparent else request
+
 
 @dataclass(frozen=True, slots=True)
 class RunPolicy:

@@ -96,6 +96,7 @@ class Sandbox:
         self._run: Run | None = None
         self._unfit: str | None = None
         self._settling: Deferred[str | None] | None = None
+        self._about: dict[str, str] = {}  # the last run
         self._destroyed: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = clock.callLater(
             GREETING_LIMIT, self._die, "The agent did not greet in time."
@@ -124,6 +125,7 @@ class Sandbox:
         )
         self._run, self._state, self._unfit = run, State.RUNNING, None
         self._settling = Deferred()
+        self._about = run.about
         self._set_deadline(job.timeout + RUN_GRACE, self._overdue)
         kept = self._policy.output
         self._stream.send(
@@ -222,7 +224,8 @@ class Sandbox:
             return
         self._clear_deadline()
         if not wiped.clean:
-            self.log.warn("{name} is dirty: {reason}", name=self.name, reason=wiped.reason)
+            sentence = "{name} is dirty after request {request_id}: {reason}"
+            self.log.warn(sentence, event="container_dirty", name=self.name, reason=wiped.reason, **self._about)
             self._unfit = self._unfit or "dirty"
         self._state = State.IDLE
         self._settle()
@@ -276,9 +279,13 @@ class Sandbox:
         run, self._run = self._run, None
         self._unfit = "timeout" if overdue else "lost"
         if run is not None and not run.finished.called:
-            self.log.info("{name} was lost in mid-run: {reason}", name=self.name, reason=reason)
+            sentence = "{name} was lost while request {request_id} ran: {reason}"
+            self.log.warn(sentence, event="container_lost", name=self.name, reason=reason, **run.about)
             Deferred.fromCoroutine(self._tell(run, reason, overdue)).addBoth(lambda _: self.destroy())
         else:
+            if state is State.WIPING and self._destroyed is None:
+                sentence = "{name} was lost while it was wiped after request {request_id}: {reason}"
+                self.log.warn(sentence, event="wipe_failed", name=self.name, reason=reason, **self._about)
             self.destroy()
         self._settle()
         if state is State.GREETING:
@@ -311,7 +318,9 @@ class Sandbox:
             if self._ping.active():
                 self._ping.cancel()
             Deferred.fromCoroutine(self._remove()).addErrback(
-                lambda failure: self.log.failure("{name} was not removed", failure, name=self.name)
+                lambda failure: self.log.failure(
+                    "{name} was not removed", failure, event="removal_fault", name=self.name
+                )
             )
         return follow(self._destroyed)
 
@@ -319,9 +328,9 @@ class Sandbox:
         try:
             await self._engine.remove(self.name)
         except EngineError as error:
-            self.log.warn("{name} was not removed: {error}", name=self.name, error=str(error))
+            self.log.warn("{name} was not removed: {error}", event="not_removed", name=self.name, error=str(error))
         except CancelledError:
-            self.log.warn("the removal of {name} was given up", name=self.name)
+            self.log.warn("the removal of {name} was given up", event="removal_given_up", name=self.name)
         if self._stream is not None:
             self._stream.close()
         self._gone(self.name)

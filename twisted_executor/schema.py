@@ -89,10 +89,11 @@ _encode = msgspec.json.Encoder().encode
 _FIELDS = ", ".join(Request.__struct_fields__)
 
 
-def decode_job(body: bytes, rules: JobRules, request_id: str, key: str) -> Job:
+def decode_job(body: bytes, rules: JobRules, request_id: str, key: str, traceparent: str = "") -> Job:
     """The job in a request's body.
 
     @param key: the name of the API key, empty without keys.
+    @param traceparent: the trace that the request belongs to, empty without one.
     @raise InvalidRequest: it is malformed or asks for what cannot be; says what would be right.
     @raise ImageNotAllowed: the image is not among those that are.
     """
@@ -114,6 +115,7 @@ def decode_job(body: bytes, rules: JobRules, request_id: str, key: str) -> Job:
         image=_image(request.image, rules.allowed),
         tenant=Tenant(key, _tenant(request.tenant or "")),
         request_id=request_id,
+        traceparent=traceparent,
     )
 
 

@@ -43,7 +43,9 @@ class OrderedMultiService(MultiService):
         try:
             await maybeDeferred(child.stopService)
         except Exception:
-            self.log.failure("{child} did not stop cleanly", child=child)
+            self.log.failure(
+                "{child} did not stop cleanly", event="stop_fault", child=child.name or type(child).__name__
+            )
 
 
 class Supervised(Service):
@@ -86,7 +88,8 @@ class Supervised(Service):
             except CancelledError:
                 raise
             except Exception:
-                self.log.failure("{name} failed; it starts again in {pause} seconds", name=self.name, pause=self._pause)
+                sentence = "{name} failed; it starts again in {pause} seconds"
+                self.log.failure(sentence, event="service_fault", name=self.name, pause=self._pause)
             await deferLater(self._clock, self._pause)
 
 

@@ -180,7 +180,7 @@ class EngineSource:
             try:
                 image = await self._images.resolve(reference)
                 await self._fill_from(image, volume, binary)
-                self.log.info("the agent is now in the volume {volume}", volume=volume)
+                self.log.info("the agent is now in the volume {volume}", event="agent_brought", volume=volume)
                 return
             except CancelledError:
                 raise
@@ -219,11 +219,12 @@ class EngineSource:
                 forgotten = ours and container.name not in known | self._known
                 abandoned = container.state == "created" and now - container.created > ABANDONED
                 if forgotten or abandoned:
-                    self.log.warn("removing {name}, which should not be there", name=container.name)
+                    sentence = "removing {name}, which should not be there"
+                    self.log.warn(sentence, event="leaked_container", name=container.name)
                     await self._engine.remove(container.id)
                     self.leaks += 1
         except EngineError as error:
-            self.log.debug("no sweep: {error}", error=str(error))
+            self.log.debug("no sweep: {error}", event="no_sweep", error=str(error))
 
 
 async def _discard(creation: Deferred[Created], sandbox: Sandbox) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from hashlib import sha256
-from typing import Any, TextIO, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -19,9 +19,8 @@ from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, quo
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import ILogObserver
 from twisted.python import usage
-from twisted.python.logfile import LogFile
 
-from twisted_executor import keys, logs, web
+from twisted_executor import keys, web
 from twisted_executor.agent import agent_binary
 from twisted_executor.boundaries import IExecutor, IPool, ISandboxSource
 from twisted_executor.canary import LIMIT, Canary
@@ -38,6 +37,8 @@ from twisted_executor.health import EngineWatch, Health
 from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.images import canonical
 from twisted_executor.lag import LagWatch
+from twisted_executor.logs.requests import RequestLog
+from twisted_executor.logs.setup import Logs
 from twisted_executor.metrics.collectors import Watched, versions
 from twisted_executor.metrics.registry import Metrics
 from twisted_executor.metrics.wrappers import MeteredEngine, MeteredExecutor, MeteredPool, MeteredSource
@@ -137,7 +138,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
         last = (StopOnce(),)
     settings = options.configuration
-    root = Root(_observer(options))
+    logs = _logs(options, reactor)
+    root = Root(logs.observer if logs is not None else None)
 
     policy = _source_policy(settings)
     lanes = {name: Threads(f"{name} threads", size, reactor) for name, size in _LANES.items()}
@@ -148,6 +150,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         leaks=lambda: source.leaks,
         canary=lambda: canary.figures(),
         connections=lambda: sum(one.open_connections for one in sites),
+        lost_events=lambda: logs.lost if logs is not None else {},
     )
     meters = Metrics(CollectorRegistry(), reactor, watched, _references(settings), policy.instance)
     counters = meters.counters
@@ -182,10 +185,14 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     board = StatusBoard(reactor, executor.stats, health, versions()[0])
     api = web.API(metered, health, meters, board, _web_rules(options), partial(secrets.token_hex, 8))
 
-    site = api.site(reactor, counters.answered, board.answered)
-    figures = api.figures_site(reactor, counters.answered)
+    requests = RequestLog(_level(options), reactor)
+    site = api.site(reactor, counters.answered, board.answered, requests)
+    figures = api.figures_site(reactor, counters.answered, requests)
     sites = (site, figures)
 
+    for service in () if logs is None else logs.services:
+        service.setServiceParent(root)
+    requests.setServiceParent(root)
     if options.api_keys is not None:
         Hangup(options.api_keys, reactor).setServiceParent(root)
     for service in lanes.values():
@@ -219,19 +226,18 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 _LANES = {"control": 6, "removal": 4, "pulls": 2}
 
 
-def _observer(options: Options) -> Callable[[], ILogObserver] | None:
+def _logs(options: Options, reactor: Any) -> Logs | None:
     """Ours, writing where twistd would; None where twistd was told to log elsewhere (--syslog, --logger)."""
     parent = cast("Mapping[str, Any]", getattr(options, "parent", None) or {})
     if parent.get("syslog") or parent.get("logger"):
         return None
-    level = "debug" if options["debug"] else options.configuration.log_level
+    settings = options.configuration
     path = parent.get("logfile") or ("-" if parent.get("nodaemon", True) else "twistd.log")
+    return Logs(_level(options), settings.log_format, path, settings.syslog, reactor)
 
-    def make() -> ILogObserver:
-        stream = sys.stdout if path == "-" else LogFile.fromFullPath(path)
-        return logs.observer(level, options.configuration.log_format, cast(TextIO, stream))
 
-    return make
+def _level(options: Options) -> str:
+    return "debug" if options["debug"] else options.configuration.log_level
 
 
 def _references(settings: Settings) -> tuple[str, ...]:

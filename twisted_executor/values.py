@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -34,6 +35,16 @@ _PLACE = re.compile(r"(?:(?:(?P<v4>[0-9.]+)|\[(?P<v6>[0-9a-fA-F:.]*:[0-9a-fA-F:.
 _TCP = re.compile(r"tcp:(?P<port>[0-9]{1,5})(?::interface=(?P<address>(?:[^:\\]|\\:)+)|:backlog=[0-9]{1,5})*")
 _UNIX = re.compile(r"unix:/[^:=\\]+(?::mode=[0-7]{3,4}|:lockfile=[01]|:backlog=[0-9]{1,5})*")
 _LEVELS = {"warning": "warn", "fatal": "critical"}
+_LONGEST_SOCKET = 107  # bytes of a unix socket's path
+
+
+@dataclass(frozen=True, slots=True)
+class SyslogTarget:
+    """@ivar kind: "unixgram", "udp" or "tcp".  @ivar place: a path, or a host.  @ivar port: 0 for a path."""
+
+    kind: str
+    place: str
+    port: int = 0
 
 
 def integer(least: int, most: int) -> Callable[[str], int]:
@@ -249,6 +260,17 @@ def masked(text: str) -> str:
 def _is_host_and_port(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname and parts.port) and parts.netloc.count("@") == 0 and parts.path in ("", "/")
+        return bool(parts.hostname and parts.port) and not set("@?#") & set(url) and parts.path in ("", "/")
     except ValueError:
         return False
+
+
+def syslog(text: str) -> SyslogTarget:
+    """Where a syslog server listens: "unixgram:/dev/log", "udp:host:port" or "tcp:host:port"."""
+    kind, _, rest = text.partition(":")
+    if kind == "unixgram" and rest.startswith("/") and 1 < len(rest.encode()) <= _LONGEST_SOCKET:
+        return SyslogTarget(kind, rest)
+    if kind in ("udp", "tcp") and _is_host_and_port(f"syslog://{rest}"):
+        parts = urlsplit(f"syslog://{rest}")
+        return SyslogTarget(kind, parts.hostname or "", parts.port or 0)
+    raise ValueError('It must be like "unixgram:/dev/log", "udp:127.0.0.1:514" or "tcp:logs.example.com:601".')

@@ -17,7 +17,7 @@ from twisted_executor import errors
 from twisted_executor.boundaries import Answered, HealthReport, IExecutor, IHealth, IMetrics, IStatus
 from twisted_executor.console import PAGE_HEADERS, pages
 from twisted_executor.errors import ExecutorError, MethodNotAllowed, NoSuchResource, Overloaded
-from twisted_executor.gate import Gate, GateRules, extra_headers, request_id
+from twisted_executor.gate import Gate, GateRules, extra_headers, request_id, traceparent
 from twisted_executor.guard import GuardedSite, SiteLimits
 from twisted_executor.images import quoted
 from twisted_executor.incoming import GuardedRequest
@@ -135,7 +135,8 @@ class API:
         """Run a script."""
         assert request.content is not None
         body = request.content.read()
-        job = decode_job(body, self._jobs, self._id_of(request), request.key)
+        trace = traceparent(request.requestHeaders)
+        job = decode_job(body, self._jobs, self._id_of(request), request.key, trace)
         if self._held + len(body) > self._rules.waiting:
             raise Overloaded(f"The waiting requests hold {self._held} bytes, which is all that they may.", 1.0)
         self._held += len(body)
@@ -241,7 +242,11 @@ class API:
     def broken(self, request: GuardedRequest, failure: Any) -> bytes:
         """A fault of ours; the log says more under the incident's id."""
         incident = self._fresh_id()
-        self.log.failure("incident {incident}", failure, incident=incident)
+        about: dict[str, Any] = {"request_id": self._id_of(request)}
+        if trace := traceparent(request.requestHeaders):
+            about["traceparent"] = trace
+        sentence = "incident {incident} of request {request_id}"
+        self.log.failure(sentence, failure, event="incident", incident=incident, **about)
         error = ExecutorError("The server failed; its log says more under this incident.")
         return self._refusal(request, error, incident)
 

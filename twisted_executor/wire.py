@@ -171,7 +171,8 @@ class AgentDecoder:
         while len(buffer) - at >= _HEADER.size:
             kind, length, run = _HEADER.unpack_from(buffer, at)
             if buffer[at + 1] | buffer[at + 2] | buffer[at + 3] or length > MOST_PAYLOAD or kind not in _DECODERS:
-                raise ProtocolError(f"The agent sent a frame that is none: {bytes(buffer[at : at + 16])!r}.")
+                # Not what stands there: it may be a script's output.
+                raise ProtocolError(f"The agent sent a frame that is none, of type {kind}.")
             until = at + _HEADER.size + length
             if len(buffer) < until:
                 break
@@ -187,7 +188,9 @@ def _decoded(kind: int, run: int, payload: bytes) -> Event:
     try:
         return _DECODERS[kind](run, payload)
     except (struct.error, ValueError) as error:
-        raise ProtocolError(f"The agent sent a frame of type {kind} with a payload that is none: {error}.") from error
+        raise ProtocolError(
+            f"The agent sent a frame of type {kind} with a payload that is none: {type(error).__name__}."
+        ) from error
 
 
 def _hello(run: int, payload: bytes) -> Hello:

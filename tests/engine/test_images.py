@@ -98,7 +98,7 @@ def test_pull(start: Callable[..., ServerProcess], registry: Registry) -> None:
     server = start().ready()
     image = f"{registry.address}/team/small:1"
     assert server.output("echo pulled", image=image) == "pulled\n"
-    assert server.log.count("pulling") == 1
+    assert server.log.count('"event": "pulling"') == 1
 
 
 def test_custom_image_registry(start: Callable[..., ServerProcess], registry: Registry) -> None:

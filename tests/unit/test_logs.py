@@ -1,4 +1,4 @@
-"""Tests of twisted_executor.logs."""
+"""The standard log: its lines, its levels, and where they go."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from twisted_executor.logs import as_json, as_text, destination, observer
+from twisted_executor.errors import EngineError
+from twisted_executor.logs.lines import as_json, as_text
+from twisted_executor.logs.standard import LevelObserver, StandardObserver, destination, passing
 
 
 class Broken:
@@ -29,18 +31,25 @@ class Broken:
     __str__ = __repr__
 
 
-def failure() -> Failure:
+def failure(error: Exception | None = None) -> Failure:
     """A failure with a traceback."""
     try:
-        raise ValueError("first\nsecond")
-    except ValueError:
+        raise error or OSError("first\nsecond")
+    except Exception:
         return Failure()
+
+
+class Terminal(io.StringIO):
+    """A stream that people look at."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def written(log_format: str, level: str = "debug") -> tuple[Logger, io.StringIO]:
     """A logger and what its observer writes to."""
     stream = io.StringIO()
-    return Logger("a.module", observer=observer(level, log_format, stream)), stream
+    return Logger("a.module", observer=LevelObserver(level, StandardObserver(log_format, stream))), stream
 
 
 def event(**fields: object) -> dict[str, object]:
@@ -85,14 +94,14 @@ def test_json_traceback() -> None:
     """A failure becomes one string in the same object."""
     line = as_json(event(log_failure=failure()))
     assert line.count("\n") == 1
-    assert "ValueError: first\nsecond" in json.loads(line)["traceback"]
+    assert "OSError: first\nsecond" in json.loads(line)["traceback"]
 
 
 def test_text_traceback() -> None:
     """A failure stands below its line, indented, so that a new event is what begins at the margin."""
     first, *rest = as_text(event(log_failure=failure())).splitlines()
     assert first.endswith("hello")
-    assert any("ValueError: first" in line for line in rest)
+    assert any("OSError: first" in line for line in rest)
     assert all(line.startswith("    ") for line in rest)
 
 
@@ -128,22 +137,112 @@ def test_level(log_format: str) -> None:
     assert stream.getvalue().count("loud") == 2
 
 
-def test_formats() -> None:
-    """json is JSON; text is the default."""
-    log, stream = written("json")
-    log.info("hello")
-    assert json.loads(stream.getvalue())["namespace"] == "a.module"
-    for log_format in ("", "text"):
-        log, stream = written(log_format)
-        log.info("hello")
-        assert stream.getvalue().endswith("Z info a.module: hello\n")
+@pytest.mark.parametrize(
+    ("log_format", "stream", "json_expected"),
+    [
+        ("", io.StringIO, True), ("", Terminal, False), ("text", io.StringIO, False), ("text", Terminal, False),
+        ("json", io.StringIO, True), ("json", Terminal, True),
+    ],
+)  # fmt: skip
+def test_formats(log_format: str, stream: type[io.StringIO], json_expected: bool) -> None:
+    """Text for people at a terminal, JSON for what reads files and pipes; unless one is asked for."""
+    target = stream()
+    Logger("a.module", observer=StandardObserver(log_format, target)).info("hello")
+    if json_expected:
+        assert json.loads(target.getvalue())["namespace"] == "a.module"
+    else:
+        assert target.getvalue().endswith("Z info a.module: hello\n")
+
+
+def test_words_of_a_failure() -> None:
+    """What a failure says of itself is shown where it cannot quote a request; where it happened always is."""
+    for error in (
+        ValueError("secret"),
+        KeyError("secret"),
+        RuntimeError("secret"),
+        UnicodeDecodeError("a", b"secret", 0, 1, "secret"),
+    ):
+        for form in (as_json, as_text):
+            line = form(event(log_failure=failure(error)))
+            assert "secret" not in line
+            assert type(error).__name__ in line
+            assert "in failure" in line
+    for shown in (OSError("words"), TypeError("words"), EngineError("words")):
+        assert "words" in as_json(event(log_failure=failure(shown)))
+
+
+def test_legacy_failure() -> None:
+    """What twisted.python.log says of a failure is no way around that."""
+    stream = io.StringIO()
+    publisher = legacy.LogPublisher(publishPublisher=LogPublisher(StandardObserver("json", stream)))
+    publisher.msg(failure=failure(KeyError("secret")), why="what failed", isError=1)
+    publisher.msg(failure=failure(KeyError("secret")), why=None, isError=1)
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert (first["message"], second["message"]) == ("what failed", "Unhandled Error")
+    assert "KeyError" in first["traceback"]
+    assert "secret" not in stream.getvalue()
+
+
+def test_odd_formats() -> None:
+    """What is no plain format is shown as Twisted would show it."""
+    assert as_text(event(log_format="{call()} {a.b}", call=lambda: "x", a=1)).startswith("1970")
+    assert "x1" in as_text(event(log_format="{call()}{n}", call=lambda: "x", n=1))
+    assert as_text(event(log_format=None)) == "1970-01-01T00:00:00.000Z info n: \n"
+    assert "é" in as_text(event(log_format="é".encode()))
+    assert "missing" in as_text(event(log_format="{missing}"))
+
+
+class Full(io.StringIO):
+    """A disk that is full."""
+
+    full = False
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError("No space left on device")
+        return super().write(text)
+
+
+def test_losses() -> None:
+    """What a stream does not take is counted, and told when it takes something again."""
+    stream = Full()
+    observer = StandardObserver("json", stream)
+    log = Logger("n", observer=observer)
+    stream.full = True
+    log.info("one")
+    log.info("two")
+    assert observer.lost == 2
+    stream.full = False
+    log.info("three")
+    log.info("four")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["message"] for line in lines] == ["2 events before this one were lost", "three", "four"]
+    stream.close()
+    log.info("five")
+    assert observer.lost == 3
+
+
+def test_passing() -> None:
+    """A level and those above it."""
+    assert passing("warn") == {LogLevel.warn, LogLevel.error, LogLevel.critical}
+
+
+def test_rotation(tmp_path: Path) -> None:
+    """A file is followed by another before it is too large, and of the older ones five are kept."""
+    path = tmp_path / "log"
+    with closing(destination(str(path))) as stream:
+        for number in range(70):
+            stream.write(f"{number}" + "x" * (1 << 20) + "\n")
+    kept = sorted(tmp_path.iterdir())
+    assert len(kept) == 6
+    assert all(one.stat().st_size <= 12 << 20 for one in kept)
 
 
 def test_stream_that_cannot_write_everything() -> None:
     """Characters that the stream's encoding lacks are escaped, and do not fail."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, "ascii")
-    Logger("n", observer=observer("info", "", stream)).info("{a}", a="é\udcff")
+    Logger("n", observer=StandardObserver("text", stream)).info("{a}", a="é\udcff")
     assert raw.getvalue().endswith(b": \\xe9\\udcff\n")
 
 
@@ -158,7 +257,7 @@ def test_file(tmp_path: Path, log_format: str) -> None:
     path = tmp_path / "server.log"
     path.write_text("before\n")
     with closing(destination(str(path))) as stream:
-        Logger("n", observer=observer("info", log_format, stream)).info("é")
+        Logger("n", observer=StandardObserver(log_format, stream)).info("é")
         assert path.read_text(encoding="utf-8").count("\n") == 2
     first, second = path.read_text(encoding="utf-8").splitlines()
     assert first == "before"
@@ -168,7 +267,7 @@ def test_file(tmp_path: Path, log_format: str) -> None:
 def test_legacy_events() -> None:
     """What twisted.python.log emits is written as well, without its own keys as fields."""
     stream = io.StringIO()
-    legacy.LogPublisher(publishPublisher=LogPublisher(observer("info", "json", stream))).msg("hello")
+    legacy.LogPublisher(publishPublisher=LogPublisher(StandardObserver("json", stream))).msg("hello")
     line = json.loads(stream.getvalue())
     assert line["message"] == "hello"
     assert set(line) == {"time", "level", "namespace", "message"}
@@ -176,4 +275,5 @@ def test_legacy_events() -> None:
 
 def test_interface() -> None:
     """The observer is one of twisted's."""
-    assert verifyObject(ILogObserver, observer("info", "", io.StringIO()))
+    assert verifyObject(ILogObserver, StandardObserver("", io.StringIO()))
+    assert verifyObject(ILogObserver, LevelObserver("info"))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twisted_executor import wire
 from twisted_executor.boundaries import Fate, ISandbox, Job, Status
 from twisted_executor.errors import EngineUnreachable, SandboxLost
+from twisted_executor.logs.lines import as_json
 from twisted_executor.run import (
     CANCEL_LIMIT,
     FATE_LIMIT,
@@ -343,3 +346,35 @@ class SandboxTests(SynchronousTestCase):
         running, _ = self.begin()
         self.successResultOf(self.sandbox.destroy())
         self.failureResultOf(running, SandboxLost)
+
+    def test_log(self) -> None:
+        """What goes wrong in a run is logged with the request's id and its trace, and nothing of the script."""
+        events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        job = Job(b"secret", 5.0, "r1", b"secret", (b"secret",), traceparent="00-trace")
+        expected = {"name": "box", "request_id": "r1", "traceparent": "00-trace"}
+        ends: tuple[tuple[str, Callable[[int], object]], ...] = (
+            ("container_lost", lambda run: self.sandbox.closed("It is gone.")),
+            ("container_dirty", lambda run: (
+                self.sandbox.received(self.end(run)), self.sandbox.received(wire.Wiped(run, False, "why")))),
+            ("wipe_failed", lambda run: (self.sandbox.received(self.end(run)), self.clock.advance(WIPE_LIMIT))),
+        )  # fmt: skip
+        for name, end in ends:
+            self.setUp()
+            running, run = self.begin(job)
+            running.addErrback(lambda _: None)
+            end(run)
+            (event,) = (event for event in events if event.get("event") == name)
+            self.assertEqual({key: event[key] for key in expected}, expected)
+            self.assertNotIn("secret", as_json(event))
+
+    def test_stop_is_no_loss(self) -> None:
+        """A container that the server removes while it is wiped is not told of as lost."""
+        events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        _, run = self.begin()
+        self.sandbox.received(self.end(run))
+        self.sandbox.destroy()
+        self.assertEqual([event for event in events if event.get("event")], [])

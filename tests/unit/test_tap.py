@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.application.service import IServiceCollection, IServiceMaker
+from twisted.application.service import Application, IServiceCollection, IServiceMaker
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import ILogObserver, LogLevel
 from twisted.plugin import getPlugins
 from twisted.python import usage
 
@@ -128,6 +130,68 @@ def test_tree() -> None:
     assert not reactor.tcpServers
     assert not reactor.unixClients
     assert not reactor.getDelayedCalls()
+
+
+def observer_of(root: Any) -> Any:
+    """What twistd is given to log to."""
+    application: Any = Application("test")
+    root.setServiceParent(application)
+    return application.getComponent(ILogObserver)
+
+
+@pytest.mark.parametrize("target", ["", "unixgram:/no/such/socket", "udp:127.0.0.1:9", "tcp:127.0.0.1:9"])
+def test_syslog(target: str) -> None:
+    """It is started before all others and stopped after them, so that all of them can log; its losses are known."""
+    reactor: Any = MemoryReactorClock()
+    reactor.callFromThread = lambda *_: None
+    root: Any = tap.makeService(options(SYSLOG=target), reactor)
+    assert (next(iter(root)).name == "syslog") == bool(target)
+    assert observer_of(root) is not None
+    assert not reactor.getDelayedCalls()
+    assert not reactor.tcpClients
+
+
+def test_logs() -> None:
+    """What a log has lost is there for the figures, by the name of the log."""
+    reactor: Any = MemoryReactorClock()
+    reactor.callFromThread = lambda *_: None
+    logs = tap._logs(options(SYSLOG="unixgram:/no/such/socket"), reactor)
+    assert logs is not None
+    assert logs.lost == {"syslog": 0}
+    observer = logs.observer()
+    assert logs.lost == {"standard": 0, "syslog": 0}
+    (syslog,) = logs.services
+    for number in range(10_001):
+        observer({"log_level": LogLevel.info, "log_format": f"{number}"})
+    assert logs.lost == {"standard": 0, "syslog": 1}
+    assert not syslog.running
+
+
+@pytest.mark.parametrize(("option", "value"), [("syslog", 1), ("logger", "x.y")])
+def test_told_to_log_elsewhere(option: str, value: object) -> None:
+    """twistd's own options win."""
+    parsed = options(SYSLOG="udp:127.0.0.1:9")
+    parsed.parent = {option: value}
+    root: Any = tap.makeService(parsed, MemoryReactorClock())
+    assert observer_of(root) is None
+    assert next(iter(root)).name != "syslog"
+
+
+@pytest.mark.parametrize(("parent", "name"), [({"nodaemon": False}, "twistd.log"), ({"logfile": "my.log"}, "my.log")])
+def test_file(parent: dict[str, Any], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon logs to twistd's file, as JSON, and the file cannot grow without end."""
+    monkeypatch.chdir(tmp_path)
+    parsed = options()
+    parsed.parent = parent
+    logs = tap._logs(parsed, MemoryReactorClock())
+    assert logs is not None
+    observer = logs.observer()
+    observer({"log_level": LogLevel.info, "log_format": "hello"})
+    assert json.loads((tmp_path / name).read_text())["message"] == "hello"
+    for number in range(12):
+        observer({"log_level": LogLevel.info, "log_format": f"{number}" + "x" * (1 << 20)})
+    assert len(list(tmp_path.iterdir())) == 2
+    logs._standard._write._outFile.close()  # type: ignore[union-attr]
 
 
 def test_listens() -> None:

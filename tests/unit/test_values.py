@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.endpoints import serverFromString
 
 from twisted_executor import values
-from twisted_executor.values import MIB
+from twisted_executor.values import MIB, SyslogTarget
 
 INTEGER = values.integer(1, 10)
 DECIMAL = values.decimal(0.01, 4)
@@ -65,6 +65,9 @@ FORMAT = values.one_of("text", "json")
         (values.registry, "localhost", "localhost"),
         (values.hosts, "Example.com, *,[::1],10.0.0.1", ("example.com", "*", "[::1]", "10.0.0.1")),
         (values.runtime, "io.containerd.runsc.v1", "io.containerd.runsc.v1"),
+        (values.syslog, "unixgram:/dev/log", SyslogTarget("unixgram", "/dev/log")),
+        (values.syslog, "udp:logs.example.com:514", SyslogTarget("udp", "logs.example.com", 514)),
+        (values.syslog, "tcp:[::1]:601", SyslogTarget("tcp", "::1", 601)),
         (values.docker_host, "unix:///run/docker.sock", "unix:///run/docker.sock"),
         (values.docker_host, "tcp://127.0.0.1:2375/", "tcp://127.0.0.1:2375"),
         (values.docker_host, "tcp://[::1]:2375", "tcp://[::1]:2375"),
@@ -123,6 +126,25 @@ def test_read(read: Callable[[str], object], text: str, expected: object) -> Non
         (values.hosts, "http://a", '"http://a" is neither'),
         (values.hosts, "a:8080", '"a:8080" is neither'),
         (values.runtime, "/bin/runc", "runsc"),
+        *(
+            (values.syslog, text, "unixgram:/dev/log")
+            for text in (
+                "/dev/log",
+                "unixgram:dev/log",
+                "unixgram:/",
+                "unixgram:/" + "x" * 107,
+                "unix:/dev/log",
+                "udp:host",
+                "tcp::1",
+                "tcp:host:0",
+                "tcp:host:70000",
+                "udp:user@host:1",
+                "tcp:host:1/path",
+                "udp://host:1",
+                "tcp:host:1?x",
+                "tls:host:1",
+            )
+        ),
         (values.docker_host, "ssh://host", "cannot be ssh://"),
         (values.docker_host, "https://host:2376", "cannot be https://"),
         (values.docker_host, "unix://docker.sock", "unix:///var"),
