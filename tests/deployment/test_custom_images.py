@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.server_process import PROJECT, ServerProcess
+from tests.engine.server_process import BUSYBOX, PROJECT, ServerProcess, make_images
 
 IMAGES = PROJECT / "custom-images"
 # The folders, and what people call the images.
@@ -80,6 +80,31 @@ def test_dockerfile(folder: str) -> None:
         assert stage.count("apt-get update") == stage.count("rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*")
     assert "COPY ca-certificates" not in last
     assert re.findall(r"^(?:USER|ENTRYPOINT|CMD|HEALTHCHECK|WORKDIR|VOLUME)\b.*", last, re.MULTILINE) == []
+
+
+@every_image
+def test_wrong_image(folder: str, busybox: ServerProcess) -> None:
+    """In an image that lacks everything each check fails, and says where."""
+    environ = {"SCRIPT_EXECUTOR_URL": f"http://127.0.0.1:{busybox.port}", "IMAGE": BUSYBOX}
+    command = [IMAGES / folder / "smoke.py"]
+    done = subprocess.run(command, env=os.environ | environ, text=True, capture_output=True, timeout=100, check=False)
+    *lines, last = done.stdout.splitlines()
+    assert done.returncode == 1, done
+    assert len(lines) >= 2 + page(folder).count("\n### ")
+    for line in lines:
+        assert re.match(r"FAILED .* \[(smoke|examples)\.py:\d+\] ", line), line
+    assert f"{len(lines)} checks, {len(lines)} failed" in last
+
+
+@pytest.fixture(scope="module")
+def busybox() -> Iterator[ServerProcess]:
+    """A server with the small image alone."""
+    make_images("busybox")
+    running = ServerProcess()
+    try:
+        yield running.ready()
+    finally:
+        running.discard()
 
 
 @pytest.fixture(scope="module", params=NAMES)
