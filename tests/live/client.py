@@ -20,6 +20,7 @@ from typing import Any
 from unittest import SkipTest  # pytest understands it too
 from urllib.parse import urlsplit
 
+PROJECT = Path(__file__).resolve().parents[2]
 URL = (os.environ.get("SCRIPT_EXECUTOR_URL") or "http://localhost:8080").rstrip("/")
 KEY = os.environ.get("SCRIPT_EXECUTOR_KEY", "")
 JSON = {"Content-Type": "application/json"}
@@ -229,8 +230,7 @@ def _run(check: Callable[[], None]) -> str:
 def _reason(error: Exception) -> str:
     """On one line: what it says, or the line that is not true; and where that is."""
     frames = traceback.extract_tb(error.__traceback__)
-    here = Path(__file__).parent
-    own = [frame for frame in frames if Path(frame.filename).parent == here and frame.filename != __file__]
+    own = [frame for frame in frames if PROJECT in Path(frame.filename).parents and frame.filename != __file__]
     frame = (own or frames)[-1]
     name = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
     text = " ".join((name + str(error)).split()) or frame.line
