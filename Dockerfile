@@ -39,9 +39,12 @@ RUN /opt/script-executor/bin/pip install --no-deps --no-build-isolation . \
 
 FROM ${BASE}
 ARG DOCKER_CLI=
+# Before trixie the command is in the engine's package only, of which nothing else is wanted here.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 \
-        ${DOCKER_CLI:+"$(apt-cache pkgnames docker-cli | grep -x docker-cli || echo docker.io)"} \
+    && { [ -z "$DOCKER_CLI" ] || apt-get install -y --no-install-recommends docker-cli \
+        || { cd /tmp && apt-get download docker.io && dpkg-deb --fsys-tarfile docker.io_*.deb | tar -xC / ./usr/bin/docker \
+            && rm docker.io_*.deb; }; } \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 ARG DOCKER_GID=999
 # The name of a group that has this number already is taken as it is.

@@ -172,4 +172,9 @@ run_first_script() {
 
 compose_down() {
     $compose down >.run/down.log 2>&1 || die "it does not end: $(reason .run/down.log)"
+    local volume
+    # The agent's, which any server makes again.
+    for volume in $(docker volume ls -q --filter name=twisted-executor-agent-); do
+        remove_unless_used volume "$volume"
+    done
 }

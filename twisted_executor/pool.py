@@ -223,6 +223,7 @@ class WarmPool(Service):
         most_uses = max(1, round(self._policy.max_uses * (1 - SPREAD * self._random())))
         self._idle.append(slot := Slot(sandbox, image, now, life, most_uses))
         self._created += 1
+        self.log.debug("{pool} has {name}", pool=self.name, name=sandbox.name)
         self._failure = self._line.reason = None
         self._backoff.succeeded()
         sandbox.lost.addCallback(self._lost, slot)
@@ -291,6 +292,7 @@ class WarmPool(Service):
         if slot in self._idle:
             self._idle.remove(slot)
         self._retired[reason] += 1
+        self.log.debug("{pool} gives up {name}: {reason}", pool=self.name, name=slot.sandbox.name, reason=reason)
         removal = slot.sandbox.destroy()
         self._removing.add(removal)
         removal.addErrback(lambda failure: self.log.failure("a container was not removed", failure))

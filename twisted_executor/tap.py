@@ -41,6 +41,7 @@ from twisted_executor.run import RunPolicy
 from twisted_executor.server import ServerService
 from twisted_executor.services import OrderedMultiService, StopOnce, Supervised, Threads, Watchdog, periodic
 from twisted_executor.source import EngineSource, SourcePolicy
+from twisted_executor.tracing import TracedExecutor
 
 WATCH_INTERVAL = 2.0  # seconds between questions to the engine
 SWEEP_INTERVAL = 30.0
@@ -143,7 +144,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     watch = EngineWatch(engine)
     health = Health(executor.stats, watch, lambda: source.concessions)
     metered = metrics.MeteredExecutor(_limited(executor, settings, reactor), meters)
-    api = web.API(metered, health, meters, _web_rules(options), partial(secrets.token_hex, 8))
+    api = web.API(_traced(metered, options), health, meters, _web_rules(options), partial(secrets.token_hex, 8))
 
     if options.api_keys is not None:
         Hangup(options.api_keys, reactor).setServiceParent(root)
@@ -174,7 +175,7 @@ def _observer(options: Options) -> Callable[[], ILogObserver] | None:
     parent = cast("Mapping[str, Any]", getattr(options, "parent", None) or {})
     if parent.get("syslog") or parent.get("logger"):
         return None
-    level = "debug" if options["debug"] else options.configuration.log_level
+    level = _level(options)
     path = parent.get("logfile") or ("-" if parent.get("nodaemon", True) else "twistd.log")
 
     def make() -> ILogObserver:
@@ -182,6 +183,15 @@ def _observer(options: Options) -> Callable[[], ILogObserver] | None:
         return logs.observer(level, options.configuration.log_format, cast(TextIO, stream))
 
     return make
+
+
+def _level(options: Options) -> str:
+    return "debug" if options["debug"] else options.configuration.log_level
+
+
+def _traced(executor: IExecutor, options: Options) -> IExecutor:
+    """The executor, with a line for each request at level debug; at all others it costs nothing."""
+    return cast(IExecutor, TracedExecutor(executor)) if _level(options) == "debug" else executor
 
 
 def _references(settings: Settings) -> tuple[str, ...]:

@@ -168,3 +168,21 @@ def test_keep_alive_and_pipelining(server: ServerProcess) -> None:
 
         wait_until(both, "two answers", 10)
     assert received.index(b'"1\\n"') < received.index(b'"2\\n"')
+
+
+def test_debug() -> None:
+    """LOG_LEVEL=debug shows each request and what becomes of containers."""
+    server = ServerProcess(LOG_LEVEL="DEBUG", POOL_SIZE="1")
+    try:
+        server.ready()
+        answer = server.execute("exit 3")
+        assert f"{answer['request_id']} ended, nonzero_exit: " in server.log
+        assert f"pool {BUSYBOX} has twisted-executor-" in server.log
+    finally:
+        server.discard()
+
+
+def test_no_debug(server: ServerProcess) -> None:
+    """Without it a run writes nothing."""
+    answer = server.execute("exit 3")
+    assert answer["request_id"] not in server.log

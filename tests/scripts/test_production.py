@@ -24,7 +24,10 @@ case $* in
     "image inspect --format"*) echo 151000000 ;;
     "image inspect"*) [ ! -e no-images ] ;;
     pull*) cat pull-says >&2; exit 1 ;;
+    "container ls -aq --filter volume=in-use") echo 0123456789ab ;;
+    "container ls -aq"*) ;;
     "container ls"*) echo project_script-executor_1 ;;
+    "volume ls"*) echo not-used in-use ;;
 esac"""
 COMPOSE = """echo "compose $*" >>calls
 [ ! -e "fails-$1" ] || { cat "fails-$1"; exit 1; }
@@ -97,8 +100,12 @@ def test_dry_run(folder: Folder) -> None:
 
 
 def test_down(folder: Folder) -> None:
-    assert steps(run(folder, "--down")) == ["Ending the server and its containers"]
+    """The agent's volume goes with the last server that uses it."""
+    (step,) = steps(run(folder, "--down"))
+    assert step == "Ending the server and its containers: the volume in-use stays, another server uses it"
     assert calls(folder) == ["down"]
+    removed = [call for call in (folder.path / "calls").read_text().splitlines() if " rm " in call]
+    assert removed == ["docker volume rm not-used"]
 
 
 def test_compose_of_docker(folder: Folder) -> None:
@@ -211,7 +218,7 @@ def test_no_dry_run_of_that(folder: Folder, arguments: list[str]) -> None:
 
 @pytest.mark.timeout(900)
 def test_for_real(tmp_path: Path) -> None:
-    """On the real engine: it serves, docker finds it healthy, a wrong group is told, and nothing is left."""
+    """On the real engine: it serves, docker finds it healthy and works inside, a wrong group is told, all goes away."""
     folder = copy_to(tmp_path / "project")
     environ = folder.environ()
     port, project = free_port(), f"deploy-{os.getpid()}"
@@ -245,8 +252,11 @@ def test_for_real(tmp_path: Path) -> None:
         told("docker-compose", "up", "-d", "--build")
         wait_until(lambda: right in inside("script-executor-health", status=1), "it says the line", 30)
         told("./fix-docker-permissions.sh", "--fix")
+        with (folder.path / ".env").open("a") as settings:
+            settings.write("DOCKER_CLI=1\n")
         told("docker-compose", "up", "-d", "--build")
         wait_until(lambda: told(*state) == "healthy\n", "it is healthy again", 30)
+        assert f"{project}_script-executor_1" in inside("docker", "ps")
     finally:
         told("./deploy.sh", "--down")
     assert told("docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={project}") == ""

@@ -29,7 +29,7 @@ ORDER = (
     ),
     ("schema", "gate"),
     # Services.
-    ("transports", "services", "lag", "waiting", "lease", "pool", "executor", "quota", "health", "hangup"),
+    ("transports", "services", "lag", "waiting", "lease", "pool", "executor", "quota", "tracing", "health", "hangup"),
     # Edges.
     (
         "agent",
