@@ -64,4 +64,6 @@ def _why_unreachable(error: Exception, url: str) -> str:
         return access.absence(url.removeprefix("unix://"))
     if "ConnectionRefusedError" in text or "Connection refused" in text:
         return f"There is no Docker engine at {url}: the connection was refused."
+    if "Failed to resolve" in text:
+        return f"The Docker engine at {url} cannot be reached: no address is known for that name."
     return f"The Docker engine at {url} cannot be reached: {text}"
