@@ -19,7 +19,7 @@ RUN apt-get update \
         arm64) other="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;; \
         *) other="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;; \
     esac \
-    && apt-get install -y --no-install-recommends ca-certificates python3-venv musl-tools linux-libc-dev $other \
+    && apt-get install -y --no-install-recommends ca-certificates python3-venv musl-tools binutils linux-libc-dev $other \
     && update-ca-certificates
 ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /source
@@ -43,8 +43,8 @@ ARG DOCKER_CLI=
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 \
     && { [ -z "$DOCKER_CLI" ] || apt-get install -y --no-install-recommends docker-cli \
-        || { cd /tmp && apt-get download docker.io && dpkg-deb --fsys-tarfile docker.io_*.deb | tar -xC / ./usr/bin/docker \
-            && rm docker.io_*.deb; }; } \
+        || { cd /tmp && apt-get download docker.io \
+            && dpkg-deb --fsys-tarfile docker.io_*.deb | tar -xC / ./usr/bin/docker && rm docker.io_*.deb; }; } \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 ARG DOCKER_GID=999
 # The name of a group that has this number already is taken as it is.

@@ -14,14 +14,21 @@ from twisted_executor.tap import Options
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("custom-images/**/*.md")])
-# Those for who runs the server; the others speak of C, too.
-FOR_OPERATORS = [
-    path
-    for path in DOCUMENTS
-    if path.name == "README.md" or path.stem in {
-        "air-gapped", "deployment", "kubernetes", "operations", "registries", "sizing", "swarm", "troubleshooting",
-    }
-]  # fmt: skip
+# Those for who runs the server; the others speak of C and of images, too.
+FOR_OPERATORS = [ROOT / "README.md"] + [
+    ROOT / f"docs/{name}.md"
+    for name in (
+        "air-gapped",
+        "deployment",
+        "kubernetes",
+        "operations",
+        "registries",
+        "sizing",
+        "swarm",
+        "troubleshooting",
+    )
+]
+DOCKERS_OWN = {"DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
 SCRIPTS = {path.name: path for path in [*ROOT.glob("*.sh"), *ROOT.glob("deploy/*.sh")]}
 DEFAULTS = {variable.name: variable.default for section in VARIABLES.values() for variable in section}
 
@@ -72,9 +79,11 @@ def test_links(path: Path) -> None:
 @pytest.mark.parametrize("path", FOR_OPERATORS, ids=ids)
 def test_variables(path: Path) -> None:
     """Each variable is one of the server, or of a file that runs it or tries it."""
-    sources = [*ROOT.glob("*.yml"), *ROOT.glob("deploy/*"), *SCRIPTS.values(), *ROOT.glob("tests/live/*.py")]
-    texts = [source.read_text() for source in (*sources, ROOT / "Dockerfile") if source.is_file()]
-    known = {name for text in texts for found in SHELL_NAME.findall(text) for name in found} | set(DEFAULTS)
+    patterns = ("*.yml", "*.sh", "Dockerfile", "deploy/*", "custom-images/**/Dockerfile", "tests/live/*.py")
+    texts = [source.read_text() for pattern in patterns for source in ROOT.glob(pattern) if source.is_file()]
+    known = (
+        {name for text in texts for found in SHELL_NAME.findall(text) for name in found} | set(DEFAULTS) | DOCKERS_OWN
+    )
     named = {name for text in code(path) for name in NAME.findall(text)}
     assert named <= known, f"nobody reads {', '.join(sorted(named - known))}"
 
