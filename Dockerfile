@@ -19,7 +19,7 @@ RUN apt-get update \
         arm64) other="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;; \
         *) other="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;; \
     esac \
-    && apt-get install -y --no-install-recommends ca-certificates python3-venv musl-tools linux-libc-dev $other \
+    && apt-get install -y --no-install-recommends ca-certificates python3-venv musl-tools binutils linux-libc-dev $other \
     && update-ca-certificates
 ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /source
@@ -39,9 +39,12 @@ RUN /opt/script-executor/bin/pip install --no-deps --no-build-isolation . \
 
 FROM ${BASE}
 ARG DOCKER_CLI=
+# Before trixie the command is in the engine's package only, of which nothing else is wanted here.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 \
-        ${DOCKER_CLI:+"$(apt-cache pkgnames docker-cli | grep -x docker-cli || echo docker.io)"} \
+    && { [ -z "$DOCKER_CLI" ] || apt-get install -y --no-install-recommends docker-cli \
+        || { cd /tmp && apt-get download docker.io \
+            && dpkg-deb --fsys-tarfile docker.io_*.deb | tar -xC / ./usr/bin/docker && rm docker.io_*.deb; }; } \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 ARG DOCKER_GID=999
 # The name of a group that has this number already is taken as it is.

@@ -3,7 +3,7 @@
 #
 #   ./deploy.sh [--env production]    build the image, start it by compose, run a first script
 #   ./deploy.sh --dry-run             look at all, say what that would do, and change nothing
-#   ./deploy.sh --down                end it
+#   ./deploy.sh --down                end it, and remove what it left on the engine but for images
 #   ./deploy.sh --env development     without a container: install into .venv, start the server, run a first script
 #   ./deploy.sh --stop                end what that started, and remove what it left on the engine
 #

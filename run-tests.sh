@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 packages=(docker.io docker-compose curl haproxy systemd python3-venv musl-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross
     qemu-user-static busybox-static debootstrap docker-registry apache2-utils shellcheck wrk clang libclang-rt-14-dev
     prometheus rsyslog)
-long_packages=(qemu-system-x86 chromium chromium-driver)
+long_packages=(qemu-system-x86 chromium chromium-driver rootlesskit uidmap)
 logs=.run/tests
 failed=()
 summary=()

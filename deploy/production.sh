@@ -21,8 +21,7 @@ start() {
     find_compose || die "Debian's docker-compose is installed, but does not run"
     step "Looking at the engine's socket" look_at_socket
     write_dotenv DOCKER_GID "$group"
-    [ -z "${API_KEYS_FILE:-}" ] || [ -n "${COMPOSE_FILE:-}" ] ||
-        write_dotenv COMPOSE_FILE docker-compose.yml:deploy/compose.api-keys.yml
+    [ -z "${API_KEYS_FILE:-}" ] || keep_keys
     change "Looking for the image ${SERVER_BASE_IMAGE:=debian:trixie-slim} to build on" find_base
     change "Looking for the image ${BASE_IMAGE:=alpine:latest} for scripts" find_default
     change "Building ${SERVER_IMAGE:=script-executor:latest}" build
@@ -67,6 +66,13 @@ write_dotenv() {
 
 put_dotenv() {
     set_dotenv "$1" "$2" || die ".env cannot be written; run this as the owner of $PWD"
+}
+
+# Every later docker-compose needs the file's name as well; one that is not there the engine would make, as a folder.
+keep_keys() {
+    [ -f "$API_KEYS_FILE" ] || die "API_KEYS_FILE=$API_KEYS_FILE is no file; put name:secret there for each key"
+    write_dotenv API_KEYS_FILE "$(cd "$(dirname "$API_KEYS_FILE")" && pwd)/${API_KEYS_FILE##*/}"
+    [ -n "${COMPOSE_FILE:-}" ] || write_dotenv COMPOSE_FILE docker-compose.yml:deploy/compose.api-keys.yml
 }
 
 look_at_machine_for_compose() {
@@ -172,4 +178,9 @@ run_first_script() {
 
 compose_down() {
     $compose down >.run/down.log 2>&1 || die "it does not end: $(reason .run/down.log)"
+    local volume
+    # The agent's, which any server makes again.
+    for volume in $(docker volume ls -q | grep -E '^twisted-executor-agent-[0-9a-f]{16}$'); do
+        remove_unless_used volume "$volume"
+    done
 }

@@ -131,12 +131,16 @@ def uid_range(facts: Mapping[str, str]) -> tuple[int, int]:
 
 
 def _last_mapped(text: str) -> int:
-    """The end of the range that begins at 0; -1 when there is none."""
-    for line in _list(text):
-        inside, _, count = (int(number) for number in line.split())
-        if inside == 0:
-            return count - 1
-    return -1
+    """The last id that is mapped of those from 0 without a gap; -1 when 0 is not.
+
+    An engine without root maps 0 to its user and all others to that user's range, in a line each.
+    """
+    last = -1
+    for inside, _, count in sorted(tuple(map(int, line.split())) for line in _list(text)):
+        if inside > last + 1:
+            break
+        last = max(last, inside + count - 1)
+    return last
 
 
 def tmpfs_sizes(tmp: int, rest: int, volumes: Iterable[str]) -> dict[str, int]:

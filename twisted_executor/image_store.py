@@ -84,7 +84,9 @@ class ImageStore:
             try:
                 await self._attempts(found.reference)
             except EngineError as error:
-                raise _explained(found.reference, error, "pulled again") from error
+                raise _explained(
+                    found.reference, error, "cannot be pulled again", "cannot be pulled again now"
+                ) from error
             return await self._look(found.reference)
         except EngineError as error:
             raise EngineUnavailable(str(error), retry_after=2.0) from error
@@ -132,7 +134,7 @@ class ImageStore:
             await self._attempts(reference)
         except EngineError as error:
             self.log.warn("pulling {image} failed: {reason}", event="pull_failed", image=reference, reason=str(error))
-            known = _explained(reference, error, "pulled")
+            known = _explained(reference, error, "is not on the engine and cannot be pulled", "cannot be pulled now")
             self._remember(reference, known)
             raise known from error
         self.log.info("pulled {image}", event="pulled", image=reference)
@@ -163,16 +165,14 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, EngineError) and not (isinstance(error, PullFailed) and error.permanent)
 
 
-def _explained(reference: str, error: EngineError, what: str) -> ExecutorError:
+def _explained(reference: str, error: EngineError, permanent: str, passing: str) -> ExecutorError:
     reason = str(error).rstrip(".")
     if isinstance(error, PullFailed) and error.permanent:
-        absent = "is not on the engine and " if what == "pulled" else ""
         return ImageNotFound(
-            f"The image {reference} {absent}cannot be {what}: {reason}. Correct its name, or build or load it on the "
-            "engine."
+            f"The image {reference} {permanent}: {reason}. Correct its name, or build or load it on the engine."
         )
     return ImageUnavailable(
-        f"The image {reference} cannot be {what} now: {reason}. It is tried again; look at the registry and the "
-        "network, or load the image on the engine.",
+        f"The image {reference} {passing}: {reason}. It is tried again; look at the registry and the network, or load "
+        "the image on the engine.",
         retry_after=REMEMBER,
     )

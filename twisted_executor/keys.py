@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -69,6 +70,8 @@ def read_file(path: str) -> Keys:
     """
     try:
         return parse(Path(path).read_text("utf-8"))
+    except PermissionError as error:
+        raise KeysError(f"API_KEYS_FILE {path}: user {os.geteuid()}, who the server is, may not read it.") from error
     except (OSError, UnicodeDecodeError, KeysError) as error:
         raise KeysError(f"API_KEYS_FILE {path}: {error}") from error
 

@@ -236,6 +236,7 @@ class WarmPool(Service):
         now = self._clock.seconds()
         self._idle.append(slot := self._lives.begin(sandbox, image, now))
         self._created += 1
+        self.log.debug("{pool} has {name}", event="container_made", pool=self.name, name=sandbox.name)
         self._failure = self._line.reason = None
         self._backoff.succeeded()
         sandbox.lost.addCallback(self._lost, slot)
@@ -306,6 +307,13 @@ class WarmPool(Service):
         if slot in self._idle:
             self._idle.remove(slot)
         self._retired[reason] += 1
+        self.log.debug(
+            "{pool} gives up {name}: {reason}",
+            event="container_retired",
+            pool=self.name,
+            name=slot.sandbox.name,
+            reason=reason,
+        )
         removal = slot.sandbox.destroy()
         self._removing.add(removal)
         removal.addErrback(

@@ -42,6 +42,13 @@ def test_every_variable() -> None:
     assert environment == {name: f"${{{name}:-}}" for name in sorted(NAMES - INSIDE)}
 
 
+def test_build_arguments() -> None:
+    """Whatever the Dockerfile asks for can be said in .env."""
+    arguments = load(COMPOSE)["services"]["script-executor"]["build"]["args"]
+    lines = (PROJECT / "Dockerfile").read_text().splitlines()
+    assert set(arguments) == {line.split()[1].split("=")[0] for line in lines if line.startswith("ARG ")}
+
+
 def test_hardened() -> None:
     """The server's own container has no more than it needs, and only this machine reaches it unless told otherwise."""
     service = load(COMPOSE)["services"]["script-executor"]

@@ -103,7 +103,7 @@ def test_engine_beside() -> None:
     (engine,) = pod(SIDECAR)["initContainers"]
     assert engine["restartPolicy"] == "Always"
     places = {mount["name"]: mount["mountPath"] for mount in engine["volumeMounts"]}
-    assert engine["args"] == ["dockerd", f"--host=unix://{places['engine-socket']}/docker.sock"]
+    assert engine["args"] == ["dockerd", f"--host=unix://{places['engine-socket']}/docker.sock", "--group=0"]
     (server,) = pod(SIDECAR)["containers"]
     mounts = {mount["name"]: mount["mountPath"] for mount in server["volumeMounts"]}
     assert environment(SIDECAR)["DOCKER_HOST"] == f"unix://{mounts['engine-socket']}/docker.sock"

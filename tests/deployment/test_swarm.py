@@ -144,6 +144,20 @@ def test_all_are_replaced(stack: None, engine: docker.APIClient) -> None:
     assert not [name for name in before if sandboxes(engine, name)]
 
 
+def test_a_wrong_update(stack: None) -> None:
+    """Settings that the server refuses, or an image that nobody has, are taken back; the old ones serve on."""
+    before = set(map(instance, servers()))
+    for wrong in ("TIMEOUT=x", "BASE_IMAGE=127.0.0.1:9/absent"):
+        with load(150) as end:
+            update = ["docker", "service", "update", "--detach=false", "--env-add", wrong, SERVICE]
+            done = subprocess.run(update, capture_output=True, text=True, timeout=300, check=False)
+            assert "rolled back" in done.stdout + done.stderr
+            right, failed = end()
+        assert right > 100
+        assert failed == []
+        assert before <= set(map(instance, healthy()))
+
+
 def test_one_per_node(stack: None, engine: docker.APIClient) -> None:
     """A label on a node brings a server there, on the node's own port."""
     node = told("docker", "node", "ls", "-q").strip()

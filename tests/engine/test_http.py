@@ -168,3 +168,13 @@ def test_keep_alive_and_pipelining(server: ServerProcess) -> None:
 
         wait_until(both, "two answers", 10)
     assert received.index(b'"1\\n"') < received.index(b'"2\\n"')
+
+
+def test_debug() -> None:
+    """LOG_LEVEL=debug shows what becomes of containers."""
+    server = ServerProcess(LOG_LEVEL="DEBUG", POOL_SIZE="1")
+    try:
+        server.ready()
+        assert f"pool {BUSYBOX} has twisted-executor-" in server.log
+    finally:
+        server.discard()

@@ -24,7 +24,10 @@ case $* in
     "image inspect --format"*) echo 151000000 ;;
     "image inspect"*) [ ! -e no-images ] ;;
     pull*) cat pull-says >&2; exit 1 ;;
+    "container ls -aq --filter volume=twisted-executor-agent-00000000000000ab") echo 0123456789ab ;;
+    "container ls -aq"*) ;;
     "container ls"*) echo project_script-executor_1 ;;
+    "volume ls"*) for end in ab cd; do echo twisted-executor-agent-00000000000000$end; done; echo another ;;
 esac"""
 COMPOSE = """echo "compose $*" >>calls
 [ ! -e "fails-$1" ] || { cat "fails-$1"; exit 1; }
@@ -97,8 +100,12 @@ def test_dry_run(folder: Folder) -> None:
 
 
 def test_down(folder: Folder) -> None:
-    assert steps(run(folder, "--down")) == ["Ending the server and its containers"]
+    """The agent's volume goes with the last server that uses it."""
+    (step,) = steps(run(folder, "--down"))
+    assert step.endswith(": the volume twisted-executor-agent-00000000000000ab stays, another server uses it")
     assert calls(folder) == ["down"]
+    removed = [call for call in (folder.path / "calls").read_text().splitlines() if " rm " in call]
+    assert removed == ["docker volume rm twisted-executor-agent-00000000000000cd"]
 
 
 def test_compose_of_docker(folder: Folder) -> None:
@@ -117,7 +124,15 @@ def test_keys(folder: Folder, tmp_path: Path) -> None:
     done = run(folder, API_KEYS_FILE=str(keys))
     assert SAID in done.stdout, done
     assert "a-secret" not in done.stdout
-    assert "COMPOSE_FILE=docker-compose.yml:deploy/compose.api-keys.yml\n" in dotenv(folder)
+    assert dotenv(folder).endswith(
+        f"API_KEYS_FILE={keys}\nCOMPOSE_FILE=docker-compose.yml:deploy/compose.api-keys.yml\n"
+    )
+
+
+def test_no_keys(folder: Folder, tmp_path: Path) -> None:
+    """A file of keys that is not there is told: the engine would make a folder of it."""
+    assert f"API_KEYS_FILE={tmp_path}/absent is no file" in sentence(run(folder, API_KEYS_FILE=f"{tmp_path}/absent"))
+    assert "API_KEYS_FILE" not in dotenv(folder)
 
 
 def test_no_registry(folder: Folder) -> None:
@@ -211,7 +226,7 @@ def test_no_dry_run_of_that(folder: Folder, arguments: list[str]) -> None:
 
 @pytest.mark.timeout(900)
 def test_for_real(tmp_path: Path) -> None:
-    """On the real engine: it serves, docker finds it healthy, a wrong group is told, and nothing is left."""
+    """On the real engine: it serves, docker finds it healthy and works inside, a wrong group is told, all goes away."""
     folder = copy_to(tmp_path / "project")
     environ = folder.environ()
     port, project = free_port(), f"deploy-{os.getpid()}"
@@ -245,8 +260,11 @@ def test_for_real(tmp_path: Path) -> None:
         told("docker-compose", "up", "-d", "--build")
         wait_until(lambda: right in inside("script-executor-health", status=1), "it says the line", 30)
         told("./fix-docker-permissions.sh", "--fix")
+        with (folder.path / ".env").open("a") as settings:
+            settings.write("DOCKER_CLI=1\n")
         told("docker-compose", "up", "-d", "--build")
         wait_until(lambda: told(*state) == "healthy\n", "it is healthy again", 30)
+        assert f"{project}_script-executor_1" in inside("docker", "ps")
     finally:
         told("./deploy.sh", "--down")
     assert told("docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={project}") == ""

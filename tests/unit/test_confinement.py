@@ -106,7 +106,9 @@ def test_unseen_limit() -> None:
     [
         ("0 0 4294967295", WIDE_RANGE),
         ("0 100000 65536", (LEAST_UID, NOBODY - 1)),
-        ("0 1000 1,1 100000 65536", None),
+        ("0 1000 1,1 100000 65536", (LEAST_UID, NOBODY - 1)),  # an engine without root
+        ("1 100000 65536,0 1000 1", (LEAST_UID, NOBODY - 1)),
+        ("0 1000 1,2 100000 65536", None),
         ("0 100000 1000000", (NOBODY + 1, 999999)),
         ("0 1000 1", None),
         ("", None),

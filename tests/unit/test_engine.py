@@ -82,6 +82,19 @@ def test_unreachable(error: OSError, words: str) -> None:
     assert URL.removeprefix("unix://") in sentence
 
 
+@pytest.mark.parametrize("path", ["info", "images/x/json"])
+def test_unknown_name(path: str) -> None:
+    """It is told the same way for every call, so that /health tells it once."""
+    error = requests.exceptions.ConnectionError(
+        f"HTTPConnectionPool(host='engine', port=2375): Max retries exceeded with url: /v1.41/{path} (Caused by "
+        "NameResolutionError(\"HTTPConnection(host='engine', port=2375): Failed to resolve 'engine' ([Errno -2] Name "
+        'or service not known)"))'
+    )
+    expected = "The Docker engine at tcp://engine:2375 cannot be reached: no address is known for that name. "
+    expected += "Correct DOCKER_HOST."
+    assert str(translated(error, "tcp://engine:2375")) == expected
+
+
 @pytest.mark.parametrize(
     ("mode", "owner", "words"),
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -71,6 +74,15 @@ def test_read_file(tmp_path: Path) -> None:
         read_file(str(path))
     with pytest.raises(KeysError, match="missing"):
         read_file(str(tmp_path / "missing"))
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    """It says which user may not read the file: in a container nobody would guess."""
+    path = tmp_path / "keys"
+    path.touch(0o000)
+    script = "import os; from twisted_executor import keys; os.geteuid() or os.setuid(10001); keys.read_file('keys')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert f"API_KEYS_FILE keys: user {os.geteuid() or 10001}, who the server is, may not read it." in done.stderr
 
 
 def test_hashed() -> None:

@@ -67,4 +67,6 @@ def _why_unreachable(error: Exception, url: str) -> str:
         return access.absence(url.removeprefix("unix://"))
     if "ConnectionRefusedError" in text or "Connection refused" in text:
         return f"There is no Docker engine at {url}: the connection was refused. Start it, or correct DOCKER_HOST."
+    if "Failed to resolve" in text:
+        return f"The Docker engine at {url} cannot be reached: no address is known for that name. Correct DOCKER_HOST."
     return f"The Docker engine at {url} cannot be reached: {text}. Look at DOCKER_HOST and at the network."
