@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . .ci/engine.sh
 
 packages=(docker.io docker-compose curl haproxy systemd python3-venv musl-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-    qemu-user-static busybox-static debootstrap docker-registry apache2-utils shellcheck wrk clang libclang-rt-14-dev)
+    qemu-user-static busybox-static debootstrap docker-registry apache2-utils shellcheck wrk clang libclang-rt-14-dev prometheus)
 long_packages=(qemu-system-x86 chromium)
 logs=.run/tests
 failed=()

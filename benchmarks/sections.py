@@ -17,6 +17,7 @@ import docker
 from benchmarks import load, peers
 from benchmarks.figures import MEDIAN, P99, RATE, Report, in_turn, spread
 from benchmarks.neighbours import neighbours
+from benchmarks.scrape import scrape
 from benchmarks.stages import stages
 from tests.engine.server_process import BUSYBOX, TWISTD, ServerProcess, wait_until
 from tests.engine.weakened import built, weakened
@@ -226,6 +227,11 @@ def beside_attacks(report: Report, plan: Plan) -> None:
         neighbours(report, ours, plan.rounds, plan.seconds)
 
 
+def figures(report: Report, plan: Plan) -> None:
+    """What a scrape takes from the event loop."""
+    scrape(report, max(10, round(10 * plan.rounds * plan.seconds)))
+
+
 SECTIONS: Mapping[str, Callable[[Report, Plan], None]] = {
     "echo": echo,
     "fresh": fresh,
@@ -235,6 +241,7 @@ SECTIONS: Mapping[str, Callable[[Report, Plan], None]] = {
     "sizes": sizes,
     "stages": where_the_time_goes,
     "neighbours": beside_attacks,
+    "metrics": figures,
 }
 
 

@@ -152,6 +152,18 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryStats:
+    """What the canary has done since the start.
+
+    @ivar runs: how many, by result: "ok", "failed" or "skipped".
+    @ivar seconds: that the newest one took, None before the first.
+    """
+
+    runs: Mapping[str, int]
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class PoolStats:
     """One pool at one moment, and its counts since the start.
 

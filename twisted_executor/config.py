@@ -66,6 +66,7 @@ class Settings:
     host_port: int
     allowed_hosts: tuple[str, ...]
     api_keys_file: str
+    metrics_listen: str
     drain_delay: float
     drain_timeout: float
     log_level: str
@@ -163,6 +164,9 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
         _V("API_KEYS_FILE", "", values.plain,
            "File with the keys that clients need, read again on SIGHUP: a line name:secret for each, or "
            "name:sha256:digest; empty: none needed."),
+        _V("METRICS_LISTEN", "", values.listen,
+           "Where /metrics and /health are served without a key, beside the main port: 9090 (of 127.0.0.1), "
+           "0.0.0.0:9090, [::1]:9090, unix:/run/metrics.sock; empty: nowhere."),
     ),
     "Stopping": (
         _V("DRAIN_DELAY", "0", values.duration(0, 3600),

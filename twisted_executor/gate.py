@@ -38,11 +38,13 @@ class GateRules:
 
     @ivar keys: None: no key is asked for.
     @ivar most: bytes of a body.
+    @ivar paths: all that there is beside /health; None: whatever has a route.
     """
 
     hosts: tuple[str, ...]
     keys: Keys | KeyFile | None
     most: int
+    paths: frozenset[bytes] | None = None
 
 
 class Gate:
@@ -68,6 +70,8 @@ class Gate:
             raise too_large(self._rules.most)
         if path == _OPEN or path.startswith(_OPEN + b"/"):
             return ""
+        if self._rules.paths is not None and path not in self._rules.paths:
+            raise NoSuchResource(f"There is nothing at {quoted(path.decode('ascii'))}.")
         self._check_host(host)
         _check_origin(headers, host)
         key = self._key(headers)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from signal import SIGINT, SIGTERM, signal
-from threading import Thread, Timer
+from threading import Lock, Thread, Timer
 from typing import Any, TypeVar
 
 from twisted.application.service import IService, MultiService, Service
@@ -206,6 +207,19 @@ class _DaemonThreads(ThreadPool):
         self.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class ThreadsLoad:
+    """Calls at one moment.
+
+    @ivar busy: that threads are at, also those whose answers nobody waits for any more.  @ivar waiting: for a thread.
+    @ivar most: how many threads there may be.
+    """
+
+    busy: int
+    waiting: int
+    most: int
+
+
 class Threads(Service):
     """A bounded pool of threads for blocking calls.
 
@@ -218,6 +232,9 @@ class Threads(Service):
         self.setName(name)
         self._reactor = reactor
         self._pool = _DaemonThreads(minthreads=0, maxthreads=size, name=name)
+        self._size = size
+        self._lock = Lock()  # of the counts
+        self._asked = self._begun = self._ended = 0
 
     def startService(self) -> None:
         """Allow calls."""
@@ -231,7 +248,22 @@ class Threads(Service):
 
     def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
         """Run it in a thread of this pool; the answer comes back in the reactor's."""
-        return deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
+        self._asked += 1
+        return deferToThreadPool(self._reactor, self._pool, self._counted, function, *args, **kwargs)
+
+    def load(self) -> ThreadsLoad:
+        """Look; it waits for no call."""
+        with self._lock:
+            return ThreadsLoad(self._begun - self._ended, self._asked - self._begun, self._size)
+
+    def _counted(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        with self._lock:
+            self._begun += 1
+        try:
+            return function(*args, **kwargs)
+        finally:
+            with self._lock:
+                self._ended += 1
 
     def begin(self, function: Callable[[], T]) -> tuple[Deferred[None], Deferred[T]]:
         """The same, with a Deferred that fires when a thread has taken it up."""

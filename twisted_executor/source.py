@@ -65,6 +65,7 @@ class EngineSource:
     """Creates, attaches, starts, greets and checks containers.
 
     @ivar concessions: sentences on limits that do not hold though nobody requires them.
+    @ivar leaks: containers that the sweep has found and removed.
     """
 
     log = Logger()
@@ -81,6 +82,8 @@ class EngineSource:
     ) -> None:
         """@param endpoint: of the engine.  @param agent: from an architecture to the agent's volume and binary."""
         self.concessions: tuple[str, ...] = ()
+        self.leaks = 0
+        self._streams: set[str] = set()  # names of the containers that are attached
         self._engine = engine
         self._endpoint = endpoint
         self._images = images
@@ -141,12 +144,23 @@ class EngineSource:
         self.concessions = tuple(conceded)
         return sandbox
 
+    @property
+    def streams(self) -> int:
+        """How many streams to containers are open."""
+        return len(self._streams)
+
     async def _attached(self, container: str, api_version: str, sandbox: Sandbox) -> Attachment:
-        attaching = attach(self._endpoint, container, api_version, sandbox.received, sandbox.closed)
+        def closed(reason: str) -> None:
+            self._streams.discard(sandbox.name)
+            sandbox.closed(reason)
+
+        attaching = attach(self._endpoint, container, api_version, sandbox.received, closed)
         try:
-            return await Deferred.fromCoroutine(attaching).addTimeout(ATTACH_LIMIT, self._clock)
+            stream = await Deferred.fromCoroutine(attaching).addTimeout(ATTACH_LIMIT, self._clock)
         except TimeoutError:
             raise EngineTimeout(f"The engine did not attach within {ATTACH_LIMIT:g} seconds.") from None
+        self._streams.add(sandbox.name)
+        return stream
 
     def _labels(self, kind: str) -> Mapping[str, str]:
         return {LABEL: kind, INSTANCE_LABEL: self._policy.instance}
@@ -199,6 +213,7 @@ class EngineSource:
                 if forgotten or abandoned:
                     self.log.warn("removing {name}, which should not be there", name=container.name)
                     await self._engine.remove(container.id)
+                    self.leaks += 1
         except EngineError as error:
             self.log.debug("no sweep: {error}", error=str(error))
 

@@ -21,9 +21,9 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
-from twisted_executor import keys, logs, metrics, web
+from twisted_executor import keys, logs, web
 from twisted_executor.agent import agent_binary
-from twisted_executor.boundaries import IExecutor, ISandboxSource
+from twisted_executor.boundaries import IExecutor, IPool, ISandboxSource
 from twisted_executor.config import ConfigurationError, Settings, config_help, read
 from twisted_executor.confinement import Confinement
 from twisted_executor.descriptors import allowed, left_for_clients, raise_limit
@@ -34,6 +34,9 @@ from twisted_executor.health import EngineWatch, Health
 from twisted_executor.image_store import ImageStore, PullPolicy
 from twisted_executor.images import canonical
 from twisted_executor.lag import LagWatch
+from twisted_executor.metrics.collectors import Watched
+from twisted_executor.metrics.registry import Metrics
+from twisted_executor.metrics.wrappers import MeteredEngine, MeteredExecutor, MeteredPool, MeteredSource
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
 from twisted_executor.quota import Quota, QuotaExecutor
@@ -127,23 +130,45 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     settings = options.configuration
     root = Root(_observer(options))
 
-    lanes = {name: Threads(f"{name} threads", size, reactor) for name, size in _LANES.items()}
-    engine = DockerEngine(settings.docker_host, _limits(settings), settings.custom_image_pull_timeout, reactor, **lanes)
-    images = ImageStore(engine, _pull_policy(settings), reactor, random.random)
     policy = _source_policy(settings)
+    lanes = {name: Threads(f"{name} threads", size, reactor) for name, size in _LANES.items()}
+    watched = Watched(
+        executor=lambda: executor.stats(),
+        lanes=lambda: {name: lane.load() for name, lane in lanes.items()},
+        streams=lambda: source.streams,
+        leaks=lambda: source.leaks,
+        connections=lambda: sum(one.open_connections for one in sites),
+    )
+    meters = Metrics(CollectorRegistry(), reactor, watched, _references(settings), policy.instance)
+    counters = meters.counters
+    docker = DockerEngine(settings.docker_host, _limits(settings), settings.custom_image_pull_timeout, reactor, **lanes)
+    engine = MeteredEngine(docker, counters.called, reactor)
+    images = ImageStore(engine, _pull_policy(settings), reactor, random.random)
     source = EngineSource(
         engine, _endpoint(settings.docker_host, reactor), images, _agent, policy, reactor, secrets.randbelow
     )
-    registry = CollectorRegistry()
-    meters = metrics.Metrics(registry, reactor, lambda: executor.stats(), _references(settings), policy.instance)
-    pools, temporary = _pools(metrics.MeteredSource(source, meters.made, reactor), settings, reactor)
+    pools, temporary = _pools(MeteredSource(source, counters.made, reactor), settings, reactor)
+
+    def metered_pool(pool: IPool) -> IPool:
+        return cast(IPool, MeteredPool(pool, counters.taken, reactor))
+
     executor = Executor(
-        settings.base_image, pools, temporary, images, reactor, settings.queue_size, settings.drain_timeout
+        settings.base_image,
+        {reference: metered_pool(pool) for reference, pool in pools.items()},
+        metered_pool(temporary),
+        images,
+        reactor,
+        settings.queue_size,
+        settings.drain_timeout,
     )
     watch = EngineWatch(engine)
     health = Health(executor.stats, watch, lambda: source.concessions)
-    metered = metrics.MeteredExecutor(_limited(executor, settings, reactor), meters)
+    metered = MeteredExecutor(_limited(executor, settings, reactor), counters.ran)
     api = web.API(metered, health, meters, _web_rules(options), partial(secrets.token_hex, 8))
+
+    site = api.site(reactor, counters.answered)
+    figures = api.figures_site(reactor, counters.answered)
+    sites = (site, figures)
 
     if options.api_keys is not None:
         Hangup(options.api_keys, reactor).setServiceParent(root)
@@ -151,13 +176,16 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         service.setServiceParent(root)
     Supervised("engine watch", periodic(watch.look, reactor, WATCH_INTERVAL), reactor).setServiceParent(root)
     Supervised("sweep", periodic(source.sweep, reactor, SWEEP_INTERVAL), reactor).setServiceParent(root)
-    LagWatch(reactor, meters.lagged).setServiceParent(root)
+    LagWatch(reactor, counters.lagged).setServiceParent(root)
+    if settings.metrics_listen:  # before the pools, so that it is there until they are empty
+        beside = ServerService([settings.metrics_listen], figures, lambda: None, 0.0, reactor)
+        beside.setName("figures")
+        beside.setServiceParent(root)
     every_pool = MultiService()
     for pool in (*pools.values(), temporary):
         pool.setServiceParent(every_pool)
     every_pool.setServiceParent(root)
     executor.setServiceParent(root)
-    site = api.site(reactor)
     ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor).setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT
     for told_first in (Watchdog(limit, partial(os._exit, 1)), *last):
@@ -207,7 +235,8 @@ def _web_rules(options: Options) -> web.WebRules:
 def _left_for_clients(settings: Settings) -> int:
     """Descriptors for connections, of all that this process may have."""
     containers = settings.pool_size + sum(pool.size for pool in settings.custom_pools) + settings.max_temporary
-    return left_for_clients(allowed(), containers, sum(_LANES.values()))
+    figures = web.FEW if settings.metrics_listen else 0
+    return left_for_clients(allowed(), containers, sum(_LANES.values()) + figures)
 
 
 def _limits(settings: Settings) -> Limits:

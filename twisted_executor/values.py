@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from twisted.logger import LogLevel
@@ -27,6 +28,9 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]|\*")
 
 _POWERS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": GIB * KIB}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PLACE = re.compile(r"(?:(?:(?P<v4>[0-9.]+)|\[(?P<v6>[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\]):)?(?P<port>[0-9]{1,5})")
+_TCP = re.compile(r"tcp:(?P<port>[0-9]{1,5})(?::interface=(?P<address>(?:[^:\\]|\\:)+)|:backlog=[0-9]{1,5})*")
+_UNIX = re.compile(r"unix:/[^:=\\]+(?::mode=[0-7]{3,4}|:lockfile=[01]|:backlog=[0-9]{1,5})*")
 _LEVELS = {"warning": "warn", "fatal": "critical"}
 
 
@@ -161,6 +165,37 @@ def hosts(text: str) -> tuple[str, ...]:
         if not _HOST.fullmatch(host):
             raise ValueError(f'It must list host names without scheme and port, or "*"; {quoted(host)} is neither.')
     return found
+
+
+def listen(text: str) -> str:
+    """Where to listen, as an endpoint of Twisted; a port alone is one of 127.0.0.1."""
+    try:
+        return text if _is_endpoint(text) else _endpoint(text)
+    except ValueError:
+        raise ValueError(
+            'It must be a port ("9090"), an address with one ("127.0.0.1:9090", "[::1]:9090"), or an endpoint '
+            '("tcp:9090:interface=127.0.0.1", "unix:/run/metrics.sock").'
+        ) from None
+
+
+def _is_endpoint(text: str) -> bool:
+    if match := _TCP.fullmatch(text):
+        ip_address((match["address"] or "::").replace(r"\:", ":"))
+        return _is_port(match["port"])
+    return bool(_UNIX.fullmatch(text))
+
+
+def _endpoint(text: str) -> str:
+    match = _PLACE.fullmatch(text)
+    if match is None or not _is_port(match["port"]):
+        raise ValueError
+    address = str(ip_address(match["v4"] or match["v6"] or "127.0.0.1"))
+    interface = address.replace(":", r"\:")
+    return f"tcp:{match['port']}:interface={interface}"
+
+
+def _is_port(text: str) -> bool:
+    return 0 < int(text) < 65536
 
 
 def runtime(text: str) -> str:

@@ -24,6 +24,7 @@ from twisted_executor.keys import KeyFile, Keys
 from twisted_executor.schema import JobRules, decode_job, encode, encode_execution, encode_refusal
 
 JSON = "application/json"
+FEW = 32  # connections to the port of the figures alone
 
 # The most special type of an error's class decides.
 STATUS: dict[type[ExecutorError], int] = {
@@ -88,16 +89,26 @@ class API:
 
     def site(self, reactor: IReactorTime, *answered: Callable[[Answered], object]) -> GuardedSite:
         """What is to be served on a port.  @param answered: told of every request that has had its answer."""
+        rules = self._rules
+        gate = Gate(GateRules(rules.hosts, rules.keys, rules.body), lambda: self._check_room(site))
+        limits = SiteLimits(rules.body, rules.waiting, rules.connections)
+        site = self._guarded(gate, limits, answered, reactor)
+        return site
 
+    def figures_site(self, reactor: IReactorTime, *answered: Callable[[Answered], object]) -> GuardedSite:
+        """The figures and health alone, without API keys, for a port of their own."""
+        only = GateRules(self._rules.hosts, keys=None, most=0, paths=frozenset({b"/metrics"}))
+        limits = SiteLimits(body=0, arriving=0, connections=FEW)
+        return self._guarded(Gate(only, lambda: None), limits, answered, reactor)
+
+    def _guarded(
+        self, gate: Gate, limits: SiteLimits, answered: Sequence[Callable[[Answered], object]], reactor: IReactorTime
+    ) -> GuardedSite:
         def tell(exchange: Answered) -> None:
             for listener in answered:
                 listener(exchange)
 
-        rules = self._rules
-        gate = Gate(GateRules(rules.hosts, rules.keys, rules.body), lambda: self._check_room(site))
-        limits = SiteLimits(rules.body, rules.waiting, rules.connections)
-        site = GuardedSite(self.app.resource(), gate, limits, self._refused, tell, reactor)
-        return site
+        return GuardedSite(self.app.resource(), gate, limits, self._refused, tell, reactor)
 
     def _check_room(self, site: GuardedSite) -> None:
         if site.unread > self._rules.waiting:

@@ -49,10 +49,12 @@ def served(own: OwnEngine) -> Iterator[Invariants]:
 
 def answers_quickly(server: ServerProcess) -> None:
     """Whatever the engine does, these do not wait for it."""
-    for path in ("/health/live", "/metrics"):
+    for path, accept in (("/health/live", "*/*"), ("/metrics", "*/*"), ("/metrics", "text/plain")):
         began = time.monotonic()
-        assert server.get(path).status == 200
+        answer = server.get(path, Accept=accept)
+        assert answer.status == 200
         assert time.monotonic() - began < 1
+    assert 'script_executor_threads{lane="control",state="busy"}' in answer.body.decode()
 
 
 def stop(own: OwnEngine) -> None:

@@ -9,6 +9,7 @@ from twisted_executor.errors import (
     ExecutorError,
     Forbidden,
     InvalidRequest,
+    NoSuchResource,
     Overloaded,
     RequestTooLarge,
     Unauthorized,
@@ -209,3 +210,18 @@ def test_retry_after(seconds: float, header: str) -> None:
     """The header is in whole seconds, never too early and never 0."""
     assert extra_headers(Overloaded("Too many wait.", seconds)) == (("Retry-After", header),)
     assert extra_headers(InvalidRequest("It is wrong.")) == ()
+
+
+def test_few_paths() -> None:
+    """Where only some paths are served, all others are not there, but for health; hosts are looked at as ever."""
+    gate = Gate(GateRules((), None, 0, frozenset({b"/metrics"})), lambda: None)
+    headers = Headers({"Host": ["localhost"]})
+    for path in (b"/metrics", b"/metrics?x=1", b"/health", b"/health/live"):
+        assert gate.admit(b"GET", path, headers, 0) == ""
+    for path in (b"/", b"/execute", b"/images", b"/metrics/", b"/metrics/x", b"/healthy"):
+        with pytest.raises(NoSuchResource, match="nothing at"):
+            gate.admit(b"GET", path, headers, 0)
+    with pytest.raises(RequestTooLarge):
+        gate.admit(b"GET", b"/metrics", headers, 1)
+    with pytest.raises(Forbidden):
+        gate.admit(b"GET", b"/metrics", Headers({"Host": ["evil.example"]}), 0)

@@ -1,4 +1,4 @@
-"""The figures, in both forms."""
+"""The figures, in all forms."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
-from prometheus_client.parser import text_string_to_metric_families as parse_text
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from twisted_executor.boundaries import ExecutorStats, IExecutor, IMetrics, ISandboxSource, Job, Status, Tenant
-from twisted_executor.errors import ImageUnavailable, Overloaded, SandboxLost
-from twisted_executor.metrics import OTHER, MeteredExecutor, MeteredSource, Metrics
-from twisted_executor.testing import HELLO, MemoryExecutor, MemorySource, pool_stats
+from tests.unit.scraping import parsed, sampled
+from twisted_executor.boundaries import Demand, ExecutorStats, IMetrics, Job, Status, Tenant
+from twisted_executor.errors import EngineTimeout, NotFound
+from twisted_executor.metrics.collectors import Watched, versions
+from twisted_executor.metrics.registry import Metrics
+from twisted_executor.metrics.wrappers import MeteredExecutor
+from twisted_executor.services import ThreadsLoad
+from twisted_executor.testing import HELLO, MemoryExecutor, pool_stats
 
 JOB = Job(script=b"id", timeout=30.0, request_id="id-1")
 ALPINE = dataclasses.replace(
@@ -38,10 +40,18 @@ class MetricsTests(SynchronousTestCase):
         self.clock = Clock()
         self.executor = MemoryExecutor()
         self.executor.figures = ExecutorStats((ALPINE, PYTHON), running=1, waiting=6, draining=False)
-        self.metrics = Metrics(
-            CollectorRegistry(), self.clock, self.executor.stats, ("alpine:latest", "python-scientific-executor"), "id"
+        watched = Watched(
+            self.executor.stats,
+            lanes=lambda: {"control": ThreadsLoad(2, 1, 6), "pulls": ThreadsLoad(0, 0, 2)},
+            streams=lambda: 8,
+            leaks=lambda: 3,
+            connections=lambda: 21,
         )
-        self.metered = MeteredExecutor(self.executor, self.metrics)
+        self.metrics = Metrics(
+            CollectorRegistry(), self.clock, watched, ("alpine:latest", "python-scientific-executor"), "id"
+        )
+        self.counters = self.metrics.counters
+        self.metered = MeteredExecutor(self.executor, self.counters.ran)
 
     def run_job(self, status: Status = Status.OK, seconds: float = 0.1, image: str | None = None) -> None:
         """A script runs to its end."""
@@ -55,19 +65,11 @@ class MetricsTests(SynchronousTestCase):
 
     def samples(self, accept: str = "text/plain") -> dict[tuple[str, ...], float]:
         """The text that a scrape gets, by name and labels."""
-        kind, text = self.metrics.as_text(accept)
-        parse = parse_openmetrics if kind.startswith("application/openmetrics-text") else parse_text
-        return {
-            (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
-            for family in parse(text.decode())
-            for sample in family.samples
-        }
+        return sampled(*self.metrics.as_text(accept))
 
-    def test_interfaces(self) -> None:
-        """The metered ones are what they are put around."""
+    def test_interface(self) -> None:
+        """It is what the API asks for."""
         verifyObject(IMetrics, self.metrics)
-        verifyObject(IExecutor, self.metered)
-        verifyObject(ISandboxSource, MeteredSource(MemorySource(), self.metrics.made, self.clock))
 
     def test_readme(self) -> None:
         """The README's names lead to what the README says."""
@@ -97,7 +99,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(found["pool_metrics"]["temporary"]["total_executions"], 4)
 
     def test_more_of_each_pool(self) -> None:
-        """Beside the README's figures stands the rest that a pool knows."""
+        """Beside the README's figures stands the rest that a pool knows; null is what nobody knows."""
         pools: Any = self.metrics.as_json()["pool_metrics"]
         self.assertEqual(
             {name: value for name, value in pools["alpine:latest"].items() if name not in ("pool_size",)},
@@ -105,9 +107,25 @@ class MetricsTests(SynchronousTestCase):
                 "available_containers": 4, "busy_containers": 1, "creating_containers": 2, "retiring_containers": 3,
                 "waiting_requests": 6, "total_executions": 10, "containers_created": 9,
                 "container_create_failures": 0, "containers_retired": {"used up": 2, "dirty": 1}, "last_failure": None,
+                "waited_share": None, "average_wait": None, "longest_wait": None, "recommended_size": None,
             },
         )  # fmt: skip
         self.assertEqual(pools["python-scientific-executor"]["last_failure"], "It has no /bin/sh.")
+
+    def test_demand(self) -> None:
+        """How a pool is asked for, where somebody watches it; a size that nobody can tell is no figure."""
+        asked = dataclasses.replace(ALPINE, demand=Demand(300.0, 9, 0.25, 0.5, 2.0, 7))
+        unsure = dataclasses.replace(PYTHON, demand=Demand(300.0, 0, 0.0, 0.0, 0.0, None))
+        self.executor.figures = ExecutorStats((asked, unsure), running=0, waiting=0, draining=False)
+        pools: Any = self.metrics.as_json()["pool_metrics"]
+        names = ("waited_share", "average_wait", "longest_wait", "recommended_size")
+        self.assertEqual([pools["alpine:latest"][name] for name in names], [0.25, 0.5, 2.0, 7])
+        self.assertEqual([pools["python-scientific-executor"][name] for name in names], [0.0, 0.0, 0.0, None])
+        samples = self.samples()
+        self.assertEqual(samples["script_executor_pool_waited_share", "alpine:latest"], 0.25)
+        self.assertEqual(samples["script_executor_pool_waited_share", "python-scientific-executor"], 0)
+        self.assertEqual(samples["script_executor_pool_recommended_size", "alpine:latest"], 7)
+        self.assertNotIn(("script_executor_pool_recommended_size", "python-scientific-executor"), samples)
 
     def test_life_of_containers(self) -> None:
         """Containers that came and went are counted over all pools."""
@@ -137,10 +155,36 @@ class MetricsTests(SynchronousTestCase):
         self.assertAlmostEqual(found["average_execution_time"], 0.9)  # type: ignore[type-var]
         self.assertEqual(found["executions_by_status"], {"ok": 3, "timeout": 1})
 
+    def test_engine(self) -> None:
+        """How long calls take on average, and how they fail."""
+        self.counters.called("create", 0.1, None)
+        self.counters.called("create", 0.3, EngineTimeout("It hangs."))
+        self.counters.called("image", 0.01, NotFound("It is not there."))
+        self.counters.called("image", 0.01, NotFound("It is not there."))
+        found: Any = self.metrics.as_json()
+        self.assertEqual(found["engine_errors"], {"create": {"engine_timeout": 1}, "image": {"not_found": 2}})
+        self.assertEqual(set(found["engine_call_times"]), {"create", "image"})
+        self.assertAlmostEqual(found["engine_call_times"]["create"], 0.2)
+
+    def test_looked_at(self) -> None:
+        """What is not counted but looked at."""
+        found: Any = self.metrics.as_json()
+        self.assertEqual((found["leaked_containers"], found["attach_streams"]), (3, 8))
+        self.assertEqual(found["threads"]["control"], {"busy": 2, "waiting": 1, "most": 6})
+        self.assertEqual(found["version"], versions()[0])
+        samples = self.samples()
+        self.assertEqual(samples["script_executor_leaked_containers_total",], 3)
+        self.assertEqual(samples["script_executor_attach_streams",], 8)
+        self.assertEqual(samples["script_executor_http_connections",], 21)
+        states = [samples["script_executor_threads", "control", state] for state in ("busy", "waiting", "most")]
+        self.assertEqual(states, [2, 1, 6])
+        (build,) = [key for key in samples if key[0] == "script_executor_build_info"]
+        self.assertEqual(sorted(build[1:]), sorted(versions()))
+
     def test_lag(self) -> None:
         """The largest of the last minute, and all of them for Prometheus."""
         for lag in (0.001, 0.3, 0.02, 0.004):
-            self.metrics.lagged(lag)
+            self.counters.lagged(lag)
             self.clock.advance(20)
         self.assertEqual(self.metrics.as_json()["loop_lag_seconds"], 0.3)
         self.clock.advance(20)
@@ -167,7 +211,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(samples[name, "alpine:latest", "nonzero_exit"], 1)
         self.assertEqual(samples[name, "python-scientific-executor", "ok"], 1)
         self.assertEqual(samples["script_executor_run_seconds_count", "alpine:latest"], 3)
-        self.assertEqual(samples["script_executor_queue_seconds_count", "yes"], 4)
+        self.assertEqual(samples["script_executor_queue_seconds_count", "alpine:latest"], 3)
 
     def test_runs_by_key(self) -> None:
         """Runs are counted by the API key, whose names are the operator's; without keys not at all."""
@@ -177,14 +221,6 @@ class MetricsTests(SynchronousTestCase):
             self.successResultOf(self._finish(dataclasses.replace(JOB, tenant=Tenant(key, tenant)), HELLO))
         assert self.samples()["script_executor_runs_by_key_total", "alice", "ok"] == 2
         assert self.samples()["script_executor_runs_by_key_total", "bob", "ok"] == 1
-
-    def test_labels_are_bounded(self) -> None:
-        """Clients cannot make new labels: all images that nobody configured are one."""
-        for number in range(300):
-            self.run_job(image=f"image-{number}")
-        samples = self.samples()
-        self.assertEqual(samples["script_executor_runs_total", OTHER, "ok"], 300)
-        self.assertFalse([key for key in samples if "image-" in "".join(key)])
 
     def test_gauges_are_of_the_moment(self) -> None:
         """The pools are looked at when the scrape comes."""
@@ -202,48 +238,17 @@ class MetricsTests(SynchronousTestCase):
     def test_openmetrics(self) -> None:
         """Both texts say the same, and OpenMetrics' own parser, which is strict, takes ours."""
         self.run_job()
-        self.metered.execute(JOB).addErrback(lambda _: None)
-        self.executor.fail(SandboxLost("It died."))
+        self.counters.called("create", 0.1, EngineTimeout("It hangs."))
         strict = self.samples("application/openmetrics-text;version=1.0.0")
         self.assertEqual(strict["script_executor_runs_total", "alpine:latest", "ok"], 1)
         plain = self.samples()
-        self.assertEqual({k: v for k, v in strict.items() if k in plain}, {k: plain[k] for k in strict if k in plain})
+        of_us = {key: value for key, value in plain.items() if not key[0].startswith("process_")}
+        self.assertEqual({key: strict[key] for key in of_us}, of_us)
+        self.assertEqual(set(strict), set(plain))
 
-    def test_refusals(self) -> None:
-        """What does not come to an outcome is counted by its code and is no execution."""
-        self.executor.refuses = Overloaded("Too many wait.")
-        self.assertRaises(Overloaded, self.metered.check_room)
-        self.executor.refuses = None
-        self.metered.check_room()
-        lost = self.metered.execute(JOB)
-        self.executor.fail(SandboxLost("It died."))
-        self.failureResultOf(lost, SandboxLost)
-        samples = self.samples()
-        self.assertEqual(samples["script_executor_refused_total", "overloaded"], 1)
-        self.assertEqual(samples["script_executor_refused_total", "sandbox_lost"], 1)
-        self.assertEqual(self.metrics.as_json()["total_executions"], 0)
-
-    def test_cancel(self) -> None:
-        """A cancel goes through to the executor, and is counted."""
-        running = self.metered.execute(JOB)
-        running.cancel()
-        self.assertEqual(self.executor.cancelled, [JOB])
-        self.failureResultOf(running)
-        self.assertEqual(self.samples()["script_executor_refused_total", "cancelled"], 1)
-
-    def test_creation_time(self) -> None:
-        """The time to make a container is counted for those that were made, and a failure passes through."""
-        source = MemorySource(hold=True)
-        metered = MeteredSource(source, self.metrics.made, self.clock)
-        made, failed = metered.create("alpine"), metered.create("alpine")
-        self.clock.advance(0.07)
-        source.fail(ImageUnavailable("No."))
-        source.arrive()
-        self.assertIs(self.successResultOf(made), source.made[0])
-        self.failureResultOf(failed, ImageUnavailable)
-        samples = self.samples()
-        self.assertEqual(samples["script_executor_create_seconds_count",], 1)
-        self.assertAlmostEqual(samples["script_executor_create_seconds_sum",], 0.07)
+    def test_process(self) -> None:
+        """What the process takes is told too."""
+        self.assertGreater(self.samples()["process_resident_memory_bytes",], 1 << 20)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +266,8 @@ class MetricsTests(SynchronousTestCase):
 def test_any_accept(accept: str) -> None:
     """Whatever is accepted, text comes back."""
     clock = Clock()
-    metrics = Metrics(CollectorRegistry(), clock, lambda: ExecutorStats((), 0, 0, draining=False), ())
-    kind, text = metrics.as_text(accept)
+    watched = Watched(lambda: ExecutorStats((), 0, 0, draining=False))
+    kind, text = Metrics(CollectorRegistry(), clock, watched, ()).as_text(accept)
     assert "text" in kind
     assert b"# TYPE" in text
+    assert parsed(kind, text)

@@ -18,6 +18,7 @@ from twisted_executor.services import (
     StopOnce,
     Supervised,
     Threads,
+    ThreadsLoad,
     Watchdog,
     ended,
     periodic,
@@ -193,6 +194,33 @@ class ThreadsTests(SynchronousTestCase):
         self.assertNoResult(answer)
         reactor.deliver()
         self.assertNotEqual(self.successResultOf(answer), threading.get_ident())
+        threads.stopService()
+
+    def test_load(self) -> None:
+        """What threads are at and what waits for one are told, also when nobody waits for the answer any more."""
+        reactor = Reactor()
+        threads = Threads("test", 1, reactor)  # type: ignore[arg-type]
+        threads.startService()
+        self.assertEqual(threads.load(), ThreadsLoad(busy=0, waiting=0, most=1))
+        entered, release, last = threading.Event(), threading.Event(), threading.Event()
+
+        def hang() -> None:
+            entered.set()
+            release.wait(10)
+            raise ValueError
+
+        hung = threads.call(hang)
+        begun, waits = threads.begin(last.set)
+        assert entered.wait(10)
+        self.assertEqual(threads.load(), ThreadsLoad(busy=1, waiting=1, most=1))
+        hung.cancel()
+        self.failureResultOf(hung, CancelledError)
+        self.assertEqual(threads.load(), ThreadsLoad(busy=1, waiting=1, most=1))
+        release.set()
+        while not waits.called:
+            reactor.deliver()
+        self.successResultOf(begun)
+        self.assertEqual(threads.load(), ThreadsLoad(busy=0, waiting=0, most=1))
         threads.stopService()
 
     def test_stop_with_a_hung_call(self) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
-from twisted_executor.boundaries import Created, EngineInfo, ImageInfo
+from twisted_executor.boundaries import ContainerSummary, Created, EngineInfo, ImageInfo
 from twisted_executor.confinement import Confinement
 from twisted_executor.errors import AgentMissing, EngineError, EngineTimeout, EngineUnavailable, ImageUnavailable
 from twisted_executor.run import RunPolicy
-from twisted_executor.source import ATTACH_LIMIT, PARALLEL, EngineSource, SourcePolicy
+from twisted_executor.source import ATTACH_LIMIT, INSTANCE_LABEL, PARALLEL, EngineSource, SourcePolicy
 
 MIB = 1 << 20
 
@@ -31,6 +34,10 @@ class Engine:
         self.start_error: Exception | None = None
         self.filling: Deferred[None] = Deferred()
         self.removed: list[str] = []
+        self.found: tuple[ContainerSummary, ...] = ()
+
+    def containers(self, labels: Any) -> Deferred[tuple[ContainerSummary, ...]]:
+        return succeed(self.found)
 
     def fill_volume(self, volume: str, image: str, name: str, labels: Any, agent: bytes) -> Deferred[None]:
         self.created.append(name)
@@ -83,11 +90,12 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock, self.engine, self.endpoint = Clock(), Engine(), Endpoint()
+        numbers = count(4)
         confinement = Confinement(64 * MIB, 1.0, 10, frozenset())
         policy = SourcePolicy("instance", ("img",), MIB, MIB, confinement, RunPolicy(MIB))
         self.source = EngineSource(
             self.engine, self.endpoint, Images(), lambda architecture: ("volume", b"agent"), policy, self.clock,
-            lambda below: 4,
+            lambda below: next(numbers),
         )  # type: ignore[arg-type]  # fmt: skip
 
     def create(self) -> list[Any]:
@@ -160,3 +168,35 @@ def test_cancelled_while_it_fills(bench: Bench) -> None:
     assert not came
     bench.engine.remove_all()
     assert isinstance(came[0], CancelledError)
+
+
+def test_streams_are_counted(bench: Bench) -> None:
+    """From the engine's answer until the stream has ended, however it ends."""
+    creations = [bench.source.create("img").addErrback(lambda _: None) for _ in range(3)]
+    assert bench.source.streams == 0
+    one, two, refused = bench.endpoint.made
+    for stream in (one, two):
+        stream.dataReceived(b"HTTP/1.1 101 UPGRADED\r\n\r\n")
+    assert bench.source.streams == 2
+    one.connectionLost(Failure(ConnectionDone()))
+    assert bench.source.streams == 1
+    refused.dataReceived(b"HTTP/1.1 500 No\r\n\r\n")
+    refused.connectionLost(Failure(ConnectionDone()))
+    assert bench.source.streams == 1
+    creations[1].cancel()
+    bench.engine.remove_all()
+    two.connectionLost(Failure(ConnectionDone()))
+    assert bench.source.streams == 0
+    assert all(creation.called for creation in creations)
+
+
+def test_leaks_are_counted(bench: Bench) -> None:
+    """Containers that the sweep has found and that are gone; not those that it could not remove."""
+    ours = {INSTANCE_LABEL: "instance"}
+    bench.engine.found = tuple(ContainerSummary(name, name, "running", 0.0, ours) for name in ("one", "two"))
+    bench.source.sweep()
+    assert (bench.engine.removed, bench.source.leaks) == (["one"], 0)
+    bench.engine.removing[0].callback(None)
+    assert (bench.engine.removed, bench.source.leaks) == (["one", "two"], 1)
+    bench.engine.removing[1].errback(EngineError("It cannot be removed."))
+    assert bench.source.leaks == 1

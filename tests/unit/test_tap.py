@@ -114,3 +114,22 @@ def test_listens() -> None:
     root.privilegedStartService()
     ((port, _, backlog, interface),) = reactor.tcpServers
     assert (port, interface, backlog) == (8123, "127.0.0.1", 1024)
+
+
+def test_port_of_the_figures() -> None:
+    """It is bound beside the main one where it is asked for, also as a socket."""
+    for value, expected in (("9090", (9090, "127.0.0.1")), ("[::1]:9091", (9091, "::1"))):
+        reactor: Any = MemoryReactorClock()
+        root: Any = tap.makeService(options("--port", "8123", METRICS_LISTEN=value), reactor)
+        root.privilegedStartService()
+        assert [(port, interface) for port, _, _, interface in reactor.tcpServers] == [expected, (8123, "127.0.0.1")]
+    reactor = MemoryReactorClock()
+    root = tap.makeService(options(METRICS_LISTEN="unix:/run/x"), reactor)
+    root.privilegedStartService()
+    assert [path for path, *_ in reactor.unixServers] == ["/run/x"]
+
+
+def test_wrong_port_of_the_figures() -> None:
+    """A place that is none is told before anything starts."""
+    with pytest.raises(usage.UsageError, match=r'METRICS_LISTEN="localhost:9090": It must be a port'):
+        options(METRICS_LISTEN="localhost:9090")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.endpoints import serverFromString
 
 from twisted_executor import values
 from twisted_executor.values import MIB
@@ -119,6 +120,35 @@ def test_read(read: Callable[[str], object], text: str, expected: object) -> Non
         (values.docker_host, "tcp://host:1/path", "tcp://127.0.0.1:2375"),
         (values.docker_host, "tcp://user@host:1", "tcp://127.0.0.1:2375"),
         (values.docker_host, "/var/run/docker.sock", "unix:///var"),
+        *(
+            (values.listen, text, '"127.0.0.1:9090"')
+            for text in (
+                "0",
+                "70000",
+                "http",
+                ":9090",
+                "localhost:9090",
+                "127.0.0.1",
+                "1.2.3:9090",
+                "256.1.1.1:9090",
+                "::1:9090",
+                "[::1]",
+                "[1.2.3.4]:9090",
+                "[::g]:9090",
+                "tcp:0",
+                "tcp:http",
+                "tcp:9090:interface=::1",
+                "TCP:9090",
+                "tcp:9090:interface=localhost",
+                "tcp:9090:interfaces=127.0.0.1",
+                "unix:metrics",
+                "unix:",
+                "unix:/=",
+                "ssl:9090",
+                "\u0661",
+                "9090\n",
+            )
+        ),
     ],
 )
 def test_refuse(read: Callable[[str], object], text: str, right: str) -> None:
@@ -145,3 +175,33 @@ def test_size_text_is_short() -> None:
         "64m",
         "1536m",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("9090", "tcp:9090:interface=127.0.0.1"),
+        ("0.0.0.0:1", "tcp:1:interface=0.0.0.0"),
+        ("[::1]:65535", r"tcp:65535:interface=\:\:1"),
+        ("[FE80::1:2]:9", r"tcp:9:interface=fe80\:\:1\:2"),
+        ("tcp:9090", "tcp:9090"),
+        ("tcp:9090:interface=127.0.0.1:backlog=5", "tcp:9090:interface=127.0.0.1:backlog=5"),
+        (r"tcp:9090:interface=\:\:1", r"tcp:9090:interface=\:\:1"),
+        ("unix:/run/metrics.sock", "unix:/run/metrics.sock"),
+        ("unix:/run/metrics.sock:mode=660:lockfile=1", "unix:/run/metrics.sock:mode=660:lockfile=1"),
+    ],
+)
+def test_listen(text: str, endpoint: str) -> None:
+    """Ports, addresses and endpoints become endpoints, which Twisted understands."""
+    assert values.listen(text) == endpoint
+    assert serverFromString(object(), endpoint)  # type: ignore[arg-type]
+
+
+@given(st.text(max_size=30) | st.from_regex(r"(tcp:|unix:/)?[0-9a-f:.\[\]=\\]{0,30}", fullmatch=True))
+def test_any_listen(text: str) -> None:
+    """What is taken is understood by Twisted."""
+    try:
+        endpoint = values.listen(text)
+    except ValueError:
+        return
+    assert serverFromString(object(), endpoint)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from zope.interface.verify import verifyObject
 
@@ -485,3 +486,29 @@ def test_connection_of_http_1_0() -> None:
     (answer,) = connection.answers()
     assert answer.status == 200
     assert connection.closed
+
+
+def test_port_of_the_figures() -> None:
+    """Figures and health without a key, in all forms; nothing else, whatever the key; a body is refused."""
+    server = Server(keys=parse("alice:alices-secret-0001\n"))
+    assert_refused(server.request("GET", "/metrics"), 401, "unauthorized")
+    for path in ("/metrics", "/health", "/health/live", "/health/ready"):
+        assert Connection(server.figures).request("GET", path).status == 200
+    text = Connection(server.figures).request("GET", "/metrics", "Accept: text/plain")
+    assert b'script_executor_http_requests_total{route="/health",method="GET",code="200"} 1\n' in text.body
+    key = "Authorization: Bearer alices-secret-0001"
+    for method, path in (("POST", "/execute"), ("GET", "/images"), ("GET", "/"), ("GET", "/health/other")):
+        assert_refused(Connection(server.figures).request(method, path, key), 404, "not_found")
+    assert_refused(Connection(server.figures).request("GET", "/metrics", body=b"{}"), 413, "request_too_large")
+    assert_refused(Connection(server.figures).request("DELETE", "/metrics"), 405, "method_not_allowed")
+    chunked = Connection(server.figures)
+    chunked.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+    assert_refused(chunked.answers()[0], 413, "request_too_large")
+
+
+def test_connections_to_the_figures() -> None:
+    """They have a number of their own, so that a full main port does not hide them."""
+    server = Server(connections=1)
+    assert server.connect()
+    assert server.site.buildProtocol(IPv4Address("TCP", "192.0.2.9", 1)) is None
+    assert Connection(server.figures).request("GET", "/metrics").status == 200

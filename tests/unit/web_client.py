@@ -16,7 +16,9 @@ from twisted.python.failure import Failure
 
 from twisted_executor.boundaries import Answered, Outcome
 from twisted_executor.keys import Keys
-from twisted_executor.metrics import MeteredExecutor, Metrics
+from twisted_executor.metrics.collectors import Watched
+from twisted_executor.metrics.registry import Metrics
+from twisted_executor.metrics.wrappers import MeteredExecutor
 from twisted_executor.testing import MemoryExecutor, MemoryHealth
 from twisted_executor.web import API, WebRules
 
@@ -123,13 +125,15 @@ class Server:
         self.clock = Clock()
         self.executor = MemoryExecutor(answer)
         self.health = MemoryHealth()
-        self.metrics = Metrics(CollectorRegistry(), self.clock, self.executor.stats, ("alpine:latest", "python:3.11"))
+        watched = Watched(self.executor.stats)
+        self.metrics = Metrics(CollectorRegistry(), self.clock, watched, ("alpine:latest", "python:3.11"))
         rules = WebRules(30.0, MOST, waiting, connections, hosts, keys, allowed, canonical)
         numbers = count(1)
-        metered = MeteredExecutor(self.executor, self.metrics)
+        metered = MeteredExecutor(self.executor, self.metrics.counters.ran)
         self.api = API(metered, self.health, self.metrics, rules, lambda: f"fresh-{next(numbers)}")
         self.answered: list[Answered] = []
-        self.site = self.api.site(self.clock, self.answered.append)
+        self.site = self.api.site(self.clock, self.metrics.counters.answered, self.answered.append)
+        self.figures = self.api.figures_site(self.clock, self.metrics.counters.answered)
 
     def connect(self, peer: str = "192.0.2.1") -> Connection:
         """A new connection."""
