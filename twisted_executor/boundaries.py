@@ -152,18 +152,6 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class CanaryStats:
-    """What the canary has done since the start.
-
-    @ivar runs: how many, by result: "ok", "failed" or "skipped".
-    @ivar seconds: that the newest one took, None before the first.
-    """
-
-    runs: Mapping[str, int]
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class PoolStats:
     """One pool at one moment, and its counts since the start.
 
@@ -391,6 +379,28 @@ class IExecutor(Interface):
 
     def stats() -> ExecutorStats:
         """Look at all pools."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryStats:
+    """How the server's own runs in one pool went.
+
+    @ivar image: the reference as the operator wrote it.
+    @ivar result: of the last that was not skipped, "ok" or "failed"; None before the first.
+    @ivar problem: a sentence while the last one has failed.
+    @ivar seconds: that the last one took.
+    @ivar age: seconds since it ended.
+    @ivar since_ok: seconds since one ended well; None when none has.
+    @ivar runs: since the start, by "ok", "failed" and "skipped".
+    """
+
+    image: str
+    result: str | None
+    problem: str | None
+    seconds: float
+    age: float
+    since_ok: float | None
+    runs: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,13 +65,14 @@ class Gate:
         if not method.isupper():
             raise InvalidRequest("Methods are written in capitals, like POST.")
         path = _path(target)
+        health = path == _OPEN or path.startswith(_OPEN + b"/")
+        if not health and self._rules.paths is not None and path not in self._rules.paths:
+            raise NoSuchResource(f"There is nothing at {quoted(path.decode('ascii'))}.")
         host = _host(headers)
         if length is not None and length > self._rules.most:
             raise too_large(self._rules.most)
-        if path == _OPEN or path.startswith(_OPEN + b"/"):
+        if health:
             return ""
-        if self._rules.paths is not None and path not in self._rules.paths:
-            raise NoSuchResource(f"There is nothing at {quoted(path.decode('ascii'))}.")
         self._check_host(host)
         _check_origin(headers, host)
         key = self._key(headers)

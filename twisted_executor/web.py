@@ -97,8 +97,9 @@ class API:
 
     def figures_site(self, reactor: IReactorTime, *answered: Callable[[Answered], object]) -> GuardedSite:
         """The figures and health alone, without API keys, for a port of their own."""
-        only = GateRules(self._rules.hosts, keys=None, most=0, paths=frozenset({b"/metrics"}))
-        limits = SiteLimits(body=0, arriving=0, connections=FEW)
+        body = self._rules.body  # nobody reads one, but whoever sends one gets a true sentence
+        only = GateRules(self._rules.hosts, keys=None, most=body, paths=frozenset({b"/metrics"}))
+        limits = SiteLimits(body, arriving=body, connections=FEW)
         return self._guarded(Gate(only, lambda: None), limits, answered, reactor)
 
     def _guarded(

@@ -221,6 +221,8 @@ def test_few_paths() -> None:
     for path in (b"/", b"/execute", b"/images", b"/metrics/", b"/metrics/x", b"/healthy"):
         with pytest.raises(NoSuchResource, match="nothing at"):
             gate.admit(b"GET", path, headers, 0)
+        with pytest.raises(NoSuchResource):
+            gate.admit(b"POST", path, headers, 1)
     with pytest.raises(RequestTooLarge):
         gate.admit(b"GET", b"/metrics", headers, 1)
     with pytest.raises(Forbidden):

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.unit.scraping import parsed, sampled
-from twisted_executor.boundaries import Demand, ExecutorStats, IMetrics, Job, Status, Tenant
+from twisted_executor.boundaries import CanaryStats, Demand, ExecutorStats, IMetrics, Job, Status, Tenant
 from twisted_executor.errors import EngineTimeout, NotFound
 from twisted_executor.metrics.collectors import Watched, versions
 from twisted_executor.metrics.registry import Metrics
@@ -180,6 +180,18 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(states, [2, 1, 6])
         (build,) = [key for key in samples if key[0] == "script_executor_build_info"]
         self.assertEqual(sorted(build[1:]), sorted(versions()))
+
+    def test_canary(self) -> None:
+        """Its runs in all pools together, and its time in each where there was a run."""
+        ran = CanaryStats("alpine", "failed", "It failed.", 0.02, 1.0, None, {"ok": 2, "failed": 1})
+        not_yet = CanaryStats("python", None, None, 0.0, 0.0, None, {"skipped": 3, "ok": 1})
+        watched = Watched(self.executor.stats, canary=lambda: (ran, not_yet), lost_events=lambda: {"syslog": 4})
+        samples = sampled(*Metrics(CollectorRegistry(), self.clock, watched, ()).as_text("text/plain"))
+        runs = {key[1]: value for key, value in samples.items() if key[0] == "script_executor_canary_runs_total"}
+        self.assertEqual(runs, {"ok": 3, "failed": 1, "skipped": 3})
+        times = {key[1]: value for key, value in samples.items() if key[0] == "script_executor_canary_seconds"}
+        self.assertEqual(times, {"alpine": 0.02})
+        self.assertEqual(samples["script_executor_log_events_lost_total", "syslog"], 4)
 
     def test_lag(self) -> None:
         """The largest of the last minute, and all of them for Prometheus."""

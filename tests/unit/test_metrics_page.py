@@ -30,7 +30,7 @@ def busy() -> Metrics:
     watched = Watched(
         lambda: ExecutorStats((pool,), running=1, waiting=0, draining=False),
         lanes=lambda: {"control": ThreadsLoad(1, 0, 6)},
-        canary=lambda: CanaryStats({"ok": 1}, 0.01),
+        canary=lambda: (CanaryStats("alpine", "ok", None, 0.01, 1.0, 1.0, {"ok": 1}),),
         lost_events=lambda: {"syslog": 1},
     )
     metrics = Metrics(CollectorRegistry(), Clock(), watched, ("alpine",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +22,7 @@ class Watched:
 
     @ivar lanes: the engine's threads by their name.  @ivar streams: those to containers that are open.
     @ivar leaks: containers that the sweep has found and removed.  @ivar connections: of clients.
-    @ivar canary: None where there is none.  @ivar lost_events: events of the log that an observer has dropped.
+    @ivar canary: of each pool, if there is one.  @ivar lost_events: events of the log that an observer has dropped.
     """
 
     executor: Callable[[], ExecutorStats]
@@ -29,7 +30,7 @@ class Watched:
     streams: Callable[[], int] = int
     leaks: Callable[[], int] = int
     connections: Callable[[], int] = int
-    canary: Callable[[], CanaryStats | None] = lambda: None
+    canary: Callable[[], tuple[CanaryStats, ...]] = tuple
     lost_events: Callable[[], Mapping[str, int]] = dict
 
 
@@ -58,7 +59,7 @@ _STREAMS = Family("attach_streams", "gauge", "Open streams to containers.")
 _LEAKED = Family("leaked_containers", "counter", "Containers that the sweep found and removed.")
 _CONNECTIONS = Family("http_connections", "gauge", "Connections of clients.")
 _CANARY_RUNS = Family("canary_runs", "counter", "Runs of the canary, by result.", "result")
-_CANARY_TIME = Family("canary_seconds", "gauge", "Time that the newest run of the canary took.")
+_CANARY_TIME = Family("canary_seconds", "gauge", "Time that the newest run of the canary took.", "image")
 _LOST = Family("log_events_lost", "counter", "Events of the log that could not be written.", "observer")
 _BUILD = Family("build_info", "gauge", "What runs here.", "version", "python", "twisted")
 
@@ -76,12 +77,17 @@ def collected(watched: Watched, strict: bool) -> Iterator[str]:
     yield _STREAMS.text([((), watched.streams())], strict)
     yield _LEAKED.text([((), watched.leaks())], strict)
     yield _CONNECTIONS.text([((), watched.connections())], strict)
-    canary = watched.canary()
-    if canary is not None:
-        yield _CANARY_RUNS.text([((result,), count) for result, count in canary.runs.items()], strict)
-        yield _CANARY_TIME.text([((), canary.seconds)] if canary.seconds is not None else [], strict)
+    yield from _canary(watched.canary(), strict)
     yield _LOST.text([((observer,), count) for observer, count in watched.lost_events().items()], strict)
     yield _BUILD.text([(versions(), 1)], strict)
+
+
+def _canary(canaries: tuple[CanaryStats, ...], strict: bool) -> Iterator[str]:
+    runs: Counter[str] = Counter()
+    for canary in canaries:
+        runs.update(canary.runs)
+    yield _CANARY_RUNS.text([((result,), count) for result, count in runs.items()], strict)
+    yield _CANARY_TIME.text([((c.image,), c.seconds) for c in canaries if c.result is not None], strict)
 
 
 def _pools(pools: tuple[PoolStats, ...], strict: bool) -> Iterator[str]:

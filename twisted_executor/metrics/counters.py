@@ -14,7 +14,7 @@ TIMES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 
 LAGS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 LAG_MEMORY = 60.0  # seconds
 GONE = "cancelled"  # the client went before it had its answer
-_GONE_STATUS = 499
+_GONE_STATUS = 499  # of boundaries.Answered
 
 
 class Counters:
