@@ -13,9 +13,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.engine.server_process import PROJECT, free_port, wait_until
+from tests.deployment.observability import FILES
+from tests.engine.server_process import free_port, wait_until
 
-FILES = PROJECT / "deploy/observability"
 KEY_LINES = ("    # authorization:", "    #   credentials_file: ")
 
 
