@@ -37,7 +37,7 @@ last_line() {
     grep -E '^(=+ )?[0-9]+ (passed|failed|skipped|errors?|deselected)\b' "$1" | tail -n 1 | grep . || tail -n 1 "$1"
 }
 
-# Of prometheus only promtool is wanted; its package starts a server on every address where nobody objects (policy-rc.d).
+# Of prometheus only the programs are wanted; its package starts a server on every address where nobody objects (policy-rc.d).
 apt_install() (
     policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then

@@ -63,7 +63,7 @@ class ServerService(OrderedMultiService):
         super().startService()
         if self._caution:
             for endpoint in self._open:
-                self.log.warn("{endpoint}: {caution}", event="open_console", endpoint=endpoint, caution=self._caution)
+                self.log.warn("{endpoint}: {caution}", event="open_port", endpoint=endpoint, caution=self._caution)
 
     def stopService(self) -> Deferred[None]:
         """Fires when the ports are closed; connections live on until they are answered."""

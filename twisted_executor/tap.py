@@ -55,7 +55,7 @@ from twisted_executor.status import StatusBoard
 WATCH_INTERVAL = 2.0  # seconds between questions to the engine
 SWEEP_INTERVAL = 30.0
 MOST_CONNECTIONS = 1000  # of clients; half of them from one address
-OPEN_CONSOLE = "CONSOLE is 1 and there are no API keys: who comes here with a browser can run scripts."
+OPEN = "There are no API keys: who reaches this port can run scripts. Set API_KEYS_FILE, or let only yourself reach it."
 STOP_LIMIT = 20.0  # seconds that a stop may take beyond its drain
 
 
@@ -213,7 +213,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     executor.setServiceParent(root)
     if settings.canary_interval:
         Supervised("canary", canary.watch, reactor).setServiceParent(root)
-    caution = OPEN_CONSOLE if settings.console and options.api_keys is None else ""
+    caution = OPEN if options.api_keys is None else ""
     listening = ServerService(options["listen"], site, executor.drain, settings.drain_delay, reactor, caution)
     listening.setServiceParent(root)
     limit = settings.drain_delay + settings.drain_timeout + STOP_LIMIT

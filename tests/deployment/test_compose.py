@@ -76,11 +76,20 @@ def _default(text: str) -> float:
     return float(text.partition(":-")[2].rstrip("}") or 0)
 
 
-def test_overlays_change_the_service() -> None:
-    """Each is about the service that there is."""
-    assert len(OVERLAYS) == 4
-    for path in OVERLAYS:
-        assert "script-executor" in load(path)["services"], path
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.name)
+def test_overlay(path: Path) -> None:
+    """It is about the service that there is, and says how it is used; what it adds is as hardened and as hidden."""
+    services = load(path)["services"]
+    assert "script-executor" in services
+    assert f"docker-compose -f docker-compose.yml -f deploy/{path.name} up -d" in path.read_text()
+    for name in set(services) - {"script-executor"}:
+        service = services[name]
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"mem_limit", "restart"} <= set(service), name
+        assert not {"privileged", "cap_add", "network_mode", "pid"} & set(service), name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
 
 
 def test_stack() -> None:
