@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from twisted.internet.testing import MemoryReactorClock
@@ -60,16 +61,13 @@ def test_caution(warnings: list[str]) -> None:
     assert warnings == ["tcp:1: Beware.", r"tcp:3:interface=\:\:: Beware."]
 
 
-@pytest.mark.parametrize(
-    ("console", "keys", "told"), [("1", False, True), ("1", True, False), ("0", False, False), ("", False, False)]
-)
-def test_open_console(console: str, keys: bool, told: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A console that anybody may use is told of; with keys it is not open."""
-    options = tap.Options({"CONSOLE": console})
+@pytest.mark.parametrize("keys", [False, True])
+def test_open_port(keys: bool, tmp_path: Path) -> None:
+    """That anybody may run scripts is told of; with keys nobody else may."""
+    options = tap.Options({})
     options.parseOptions([])
     if keys:
-        path = tmp_path_factory.mktemp("keys") / "keys"
-        path.write_text("alice:alices-secret-0001\n")
-        options.api_keys = KeyFile(str(path))
+        (tmp_path / "keys").write_text("alice:alices-secret-0001\n")
+        options.api_keys = KeyFile(str(tmp_path / "keys"))
     root = tap.makeService(options, MemoryReactorClock())
-    assert (root.getServiceNamed("server")._caution != "") == told
+    assert (root.getServiceNamed("server")._caution == "") == keys
