@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.endpoints import UNIXClientEndpoint
 
 from tests.engine.server_process import BUSYBOX
-from twisted_executor import tap
+from twisted_executor.agent import agent_volume
 from twisted_executor.confinement import Confinement
 from twisted_executor.engine.control import DockerEngine, Limits
 from twisted_executor.engine.credentials import Credentials
@@ -48,5 +48,5 @@ def make(reactor: Any, lanes: dict[str, Threads]) -> Made:
     )
     images = ImageStore(engine, PullPolicy("", 0, frozenset()), reactor, random.random)
     endpoint = UNIXClientEndpoint(reactor, SOCKET)
-    source = EngineSource(engine, endpoint, images, tap._agent, policy, reactor, secrets.randbelow)
+    source = EngineSource(engine, endpoint, images, agent_volume, policy, reactor, secrets.randbelow)
     return Made(source, engine, instance, reactor)

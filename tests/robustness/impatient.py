@@ -24,12 +24,12 @@ def main(limit: float, volume: str) -> None:
     """Become that server."""
     calls.CALL_LIMIT = limit
     # Only now: the control plane takes the limit when it is imported.
-    from twisted_executor import source, tap
+    from twisted_executor import assembly, source
 
     source.ATTACH_LIMIT = limit
     if volume:
-        ours = tap._agent
-        tap._agent = lambda architecture: (volume, ours(architecture)[1])  # type: ignore[assignment]
+        ours = assembly.agent_volume
+        assembly.agent_volume = lambda architecture: (volume, ours(architecture)[1])  # type: ignore[assignment]
     run()
 
 

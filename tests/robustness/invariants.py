@@ -13,7 +13,7 @@ from tests.engine.server_process import BUSYBOX, ServerProcess, wait_until
 
 RECOVERY = 30.0  # seconds until the pool has its size again
 MIB = 1 << 20
-# Threads are made as calls need them, up to so many (tap.py, _LANES; the reactor's own and the logger's come first).
+# Threads are made as calls need them, up to so many (assembly.py, LANES; the reactor's own and the logger's are first).
 MOST_THREADS = 16
 MOST_KEPT = 4  # descriptors of what happens to be under way: a look at the engine, a client
 

@@ -65,7 +65,7 @@ ORDER = (
         "server",
     ),
     # Composition.
-    ("tap",),
+    ("options", "policies", "assembly", "tap"),
     # For tests, and a program of its own.
     ("testing", "health_check"),
 )
@@ -81,7 +81,7 @@ OWNERS = {
     "msgspec": {"schema"},
     "klein": {"web"},
     "werkzeug": {"web"},
-    "prometheus_client": {"metrics", "tap"},
+    "prometheus_client": {"metrics", "assembly"},
 }
 
 # Who is called by twistd without arguments, and asks for the reactor.

@@ -14,6 +14,7 @@ from twisted.plugin import getPlugins
 from twisted.python import usage
 
 from twisted_executor import tap
+from twisted_executor.assembly import own_logs
 from twisted_executor.executor import Executor
 from twisted_executor.pool import WarmPool
 from twisted_executor.services import Watchdog
@@ -155,7 +156,7 @@ def test_logs() -> None:
     """What a log has lost is there for the figures, by the name of the log."""
     reactor: Any = MemoryReactorClock()
     reactor.callFromThread = lambda *_: None
-    logs = tap._logs(options(SYSLOG="unixgram:/no/such/socket"), reactor)
+    logs = own_logs(options(SYSLOG="unixgram:/no/such/socket"), reactor)
     assert logs is not None
     assert logs.lost == {"syslog": 0}
     observer = logs.observer()
@@ -183,7 +184,7 @@ def test_file(parent: dict[str, Any], name: str, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     parsed = options()
     parsed.parent = parent
-    logs = tap._logs(parsed, MemoryReactorClock())
+    logs = own_logs(parsed, MemoryReactorClock())
     assert logs is not None
     observer = logs.observer()
     observer({"log_level": LogLevel.info, "log_format": "hello"})

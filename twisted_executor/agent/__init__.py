@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from hashlib import sha256
 from importlib.resources import files
 
 from twisted_executor.errors import EngineError
@@ -24,3 +26,13 @@ def agent_binary(architecture: str) -> bytes:
         raise EngineError(
             f"The agent for {name} has not been built; install the package with pip, which builds it."
         ) from None
+
+
+@lru_cache(maxsize=4)
+def agent_volume(architecture: str) -> tuple[str, bytes]:
+    """The name of the volume that holds the agent for this architecture, made of its digest, and its binary.
+
+    @raise EngineError: as L{agent_binary} does.
+    """
+    binary = agent_binary(architecture)
+    return f"twisted-executor-agent-{sha256(binary).hexdigest()[:16]}", binary
