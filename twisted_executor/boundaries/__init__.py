@@ -1,0 +1,71 @@
+"""The vocabulary: what the parts of the server are to each other.
+
+Interfaces and frozen values, no logic.  This module imports only the errors.  Times are seconds on a
+monotonic clock, sizes are bytes, unless a name says otherwise.
+"""
+
+from twisted_executor.boundaries.interfaces import (
+    IEngine,
+    IExecutor,
+    IHealth,
+    IImageStore,
+    ILease,
+    IMetrics,
+    IPool,
+    IRenewable,
+    ISandbox,
+    ISandboxSource,
+    ISpares,
+    IStatus,
+)
+from twisted_executor.boundaries.values import (
+    Answered,
+    CanaryStats,
+    ContainerSpec,
+    ContainerSummary,
+    Created,
+    Demand,
+    EngineInfo,
+    Execution,
+    ExecutorStats,
+    Fate,
+    HealthReport,
+    ImageInfo,
+    Job,
+    Outcome,
+    PoolStats,
+    Status,
+    Tenant,
+)
+
+__all__ = [
+    "Answered",
+    "CanaryStats",
+    "ContainerSpec",
+    "ContainerSummary",
+    "Created",
+    "Demand",
+    "EngineInfo",
+    "Execution",
+    "ExecutorStats",
+    "Fate",
+    "HealthReport",
+    "IEngine",
+    "IExecutor",
+    "IHealth",
+    "IImageStore",
+    "ILease",
+    "IMetrics",
+    "IPool",
+    "IRenewable",
+    "ISandbox",
+    "ISandboxSource",
+    "ISpares",
+    "IStatus",
+    "ImageInfo",
+    "Job",
+    "Outcome",
+    "PoolStats",
+    "Status",
+    "Tenant",
+]
