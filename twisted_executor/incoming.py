@@ -43,8 +43,10 @@ class GuardedRequest(Request):
         self._began = now
 
     def answered(self, status: int, now: float) -> Answered:
-        """The request and its answer in short."""
+        """The request and its answer in short.  With it the request lets go of them, as it may live on for long."""
         head, self._head = self._head or (b"", b""), None
+        execution, self.execution = self.execution, None
+        refusal, self.refusal = self.refusal, None
         method, path = (part.decode("latin-1") for part in head)
         return Answered(
             status=status,
@@ -55,8 +57,8 @@ class GuardedRequest(Request):
             request_id=self.id or "",
             traceparent=traceparent(self.requestHeaders),
             key=self.key,
-            execution=self.execution,
-            error=self.refusal,
+            execution=execution,
+            error=refusal,
         )
 
     def gotLength(self, length: int | None) -> None:

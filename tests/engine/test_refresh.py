@@ -86,8 +86,8 @@ def test_registry_goes_and_comes(registry: Registry, start: Callable[..., Server
     assert server.log.count("cannot be refreshed") == 1
     assert server.get("/health")["status"] == "healthy"
     text = server.get("/metrics", Accept="text/plain").body.decode()
-    assert f'script_executor_image_refresh_failing{{image="{image}"}} 1.0' in text
-    assert f'script_executor_image_refresh_failing{{image="{BUSYBOX}"}} 0.0' in text
+    assert f'script_executor_image_refresh_failing{{image="{image}"}} 1\n' in text
+    assert f'script_executor_image_refresh_failing{{image="{BUSYBOX}"}} 0\n' in text
     assert server.output("echo here", image=image) == "here\n"
     registry.start()
     wait_until(lambda: server.pool(image)["refresh_failure"] is None, "it is over")

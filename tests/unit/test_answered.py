@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from tests.unit.web_client import Server
+from twisted_executor.boundaries import Execution
 from twisted_executor.errors import ExecutorError, ImageNotFound
 from twisted_executor.keys import parse
 from twisted_executor.testing import HELLO
@@ -102,3 +105,21 @@ def test_fault() -> None:
     server.health.report = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
     assert server.request("GET", "/health").status == 500
     assert type(server.answered[0].error) is ExecutorError
+
+
+def test_nothing_is_kept() -> None:
+    """With its answer a run is let go: requests wait for the garbage collector, and outputs are large."""
+    server = Server()
+    gc.collect()
+    gc.disable()
+    try:
+        server.connect().post({"script": "echo hi"})
+        server.executor.finish(HELLO)
+        assert server.answered.pop().execution is not None
+        server.executor.refuses = ImageNotFound("It is not there.")
+        server.execute({"script": "true"})
+        server.answered.clear()
+        server.executor.refuses = None
+        assert not [one for one in gc.get_objects() if isinstance(one, Execution)]
+    finally:
+        gc.enable()
