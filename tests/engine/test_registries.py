@@ -185,7 +185,7 @@ def test_fails_twice(registry: Registry, front: Front, start: Callable[..., Serv
     began = time.monotonic()
     assert server.output("echo at last", image=f"{front.address}/team/small:1") == "at last\n"
     assert time.monotonic() - began > 0.5 + 1.0
-    assert (server.log.count("pulling"), "failed" in server.log) == (1, False)
+    assert (server.log.count('"event": "pulling"'), "pull_failed" in server.log) == (1, False)
 
 
 def test_fails_for_ever(registry: Registry, front: Front, start: Callable[..., ServerProcess]) -> None:
@@ -261,7 +261,7 @@ def test_twenty_at_once(front: Front, large: str, start: Callable[..., ServerPro
         wait_until(lambda: server.get("/metrics")["waiting"] == 20, "one has left")
         enough.set()
         assert [answer.result()["stdout"] for answer in answers] == [f"{number}\n" for number in range(20)]
-    assert server.log.count("pulling") == 1
+    assert server.log.count('"event": "pulling"') == 1
     assert front.pulls == 1
     layers = [asked for asked in front.asked if "/blobs/" in asked]
     assert len(layers) == len(set(layers))
