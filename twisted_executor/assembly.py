@@ -136,9 +136,9 @@ class Assembly:
     def _all_canaries(self) -> Canary:
         """Of all pools, or of none."""
         settings = self._settings
-        looks = [(pool.stats(), pool) for pool in self._pools.values()] if settings.canary_interval else []
+        pools = self._pools.values() if settings.canary_interval else ()
         return Canary(
-            [(stats.image, stats.target, pool) for stats, pool in looks],
+            [(pool.stats().image, pool) for pool in pools],
             lambda: self._executor.stats().draining,
             self._reactor,
             settings.canary_interval,

@@ -23,14 +23,10 @@ NO_SHELL = (126, 127)
 
 @dataclass(slots=True)
 class _Pool:
-    """A pool and what is known of it.
-
-    @ivar alone: it has one container, so that there is never another one idle.
-    """
+    """A pool and what is known of it."""
 
     image: str
     pool: ISpares
-    alone: bool
     due: float
     result: str | None = None
     problem: str | None = None
@@ -47,19 +43,19 @@ class Canary:
 
     def __init__(
         self,
-        pools: Iterable[tuple[str, int, ISpares]],
+        pools: Iterable[tuple[str, ISpares]],
         stopping: Callable[[], bool],
         clock: IReactorTime,
         interval: float,
         limit: float = LIMIT,
     ) -> None:
-        """@param pools: the image as the operator wrote it, the size and the pool; the default one first.
+        """@param pools: the image as the operator wrote it, and the pool; the default one first.
 
         @param stopping: whether the server is.
         @param interval: seconds between two runs in a pool.
         @param limit: seconds that one may take.
         """
-        self._pools = [_Pool(image, pool, size == 1, clock.seconds()) for image, size, pool in pools]
+        self._pools = [_Pool(image, pool, clock.seconds()) for image, pool in pools]
         self._stopping = stopping
         self._clock = clock
         self._interval = interval
@@ -92,7 +88,7 @@ class Canary:
 
     async def _look(self, pool: _Pool) -> None:
         # Where the last one failed it matters more to know than to leave the last container to others.
-        lease = None if self._stopping() else pool.pool.spare(last=pool.alone or pool.result == "failed")
+        lease = None if self._stopping() else pool.pool.spare(last=pool.result == "failed")
         if lease is None:
             pool.runs["skipped"] += 1
         else:

@@ -1,7 +1,7 @@
 """What is counted, and its text.
 
 prometheus_client's own classes take 6 microseconds for a line, which with fifty pools holds the event loop for 30
-milliseconds at each scrape (docs/decisions/0014-own-exposition.md).  These are for one thread, the reactor's.
+milliseconds at each scrape (docs/decisions/0016-own-exposition.md).  These are for one thread, the reactor's.
 """
 
 from __future__ import annotations
