@@ -22,12 +22,27 @@ class Lives:
     def __init__(self, max_age: float, max_uses: int, random: Callable[[], float]) -> None:
         """@param random: numbers in [0, 1)."""
         self.image_id: str | None = None
+        self._known = self._moment = 0
         self._max_age = max_age
         self._max_uses = max_uses
         self._random = random
 
-    def begin(self, sandbox: ISandbox, image: str, now: float) -> Slot:
-        """One that has just come."""
+    def moment(self) -> int:
+        """A number above all before it, for the order in which things began."""
+        self._moment += 1
+        return self._moment
+
+    def told(self, image_id: str) -> None:
+        """This image is the right one now."""
+        self.image_id, self._known = image_id, self.moment()
+
+    def begin(self, sandbox: ISandbox, image: str, now: float, created: int) -> Slot:
+        """One that has just come.  @param created: the moment in which its creation began.
+
+        Where that was after one was told of an image, its own is newer, such as one that was built on the engine since.
+        """
+        if self.image_id is not None and created > self._known:
+            self.image_id, self._known = sandbox.image_id, created
         age = self._max_age * (1 + SPREAD * (2 * self._random() - 1))
         uses = max(1, round(self._max_uses * (1 - SPREAD * self._random())))
         return Slot(sandbox, image, now, age, uses, self)

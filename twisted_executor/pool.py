@@ -141,7 +141,7 @@ class WarmPool(Service):
 
     def set_image(self, image_id: str) -> None:
         """Containers of any other image are old from now on."""
-        self._lives.image_id = image_id
+        self._lives.told(image_id)
 
     def stats(self) -> PoolStats:
         """Count."""
@@ -224,17 +224,18 @@ class WarmPool(Service):
     # The life of a container
 
     def _create(self, image: str) -> Deferred[Any]:
+        began = self._lives.moment()
         creation = self._source.create(image)
         self._creating[creation] = image
         creation.addCallbacks(
-            self._arrived, self._not_made, callbackArgs=(creation, image), errbackArgs=(creation, image)
+            self._arrived, self._not_made, callbackArgs=(creation, image, began), errbackArgs=(creation, image)
         )
         return creation
 
-    def _arrived(self, sandbox: ISandbox, creation: Deferred[Any], image: str) -> None:
+    def _arrived(self, sandbox: ISandbox, creation: Deferred[Any], image: str, began: int) -> None:
         self._made(creation)
         now = self._clock.seconds()
-        self._idle.append(slot := self._lives.begin(sandbox, image, now))
+        self._idle.append(slot := self._lives.begin(sandbox, image, now, began))
         self._created += 1
         self.log.debug("{pool} has {name}", event="container_made", pool=self.name, name=sandbox.name)
         self._failure = self._line.reason = None
@@ -329,4 +330,7 @@ class WarmPool(Service):
                 self._retire(slot, "idle")
         elif (old := oldest((*self._idle, *self._busy), now)) is not None:
             self._renew(old.image)
+        elif self._surplus() > 0 and self._idle:
+            # A successor whose predecessor has died, or is right again.
+            self._retire(max(self._idle, key=lambda slot: slot.wear(now)), "surplus")
         self._act()

@@ -325,6 +325,31 @@ def test_image_as_it_was(clock: Clock) -> None:
     assert (len(source.made), pool.stats().retired) == (2, {})
 
 
+def test_image_built_on_the_engine(clock: Clock) -> None:
+    """A container that shows a newer image than one was told of is right, and the others are replaced, once."""
+    source = MemorySource()
+    pool = make_pool(source, clock, size=2)
+    pool.set_image("sha256:1")
+    source.image_id = "sha256:2"
+    source.made[0].die()
+    clock.pump([1.0] * 10)
+    assert [sandbox.image_id for sandbox in source.alive] == ["sha256:2"] * 2
+    assert (len(source.made), pool.stats().retired) == (4, {"lost": 1, "image": 1})
+
+
+def test_image_as_it_was_before(clock: Clock) -> None:
+    """Where a successor comes and its predecessor is right again, one goes: the pool keeps its size."""
+    source = MemorySource(hold=True)
+    pool = make_pool(source, clock, size=1)
+    source.arrive()
+    pool.set_image("sha256:2")
+    clock.advance(1)
+    pool.set_image("sha256:1")
+    source.arrive()
+    clock.advance(1)
+    assert (pool.stats().idle, pool.stats().retired) == (1, {"surplus": 1})
+
+
 def test_late_container_of_the_older_image(clock: Clock) -> None:
     """A creation that began before the change brings a container that is replaced like the others."""
     source = MemorySource(hold=True)
