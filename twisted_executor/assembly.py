@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from twisted_executor import policies
 from twisted_executor.agent import agent_volume
-from twisted_executor.boundaries import IExecutor, IPool, ISandboxSource
+from twisted_executor.boundaries import ExecutorStats, IExecutor, IPool, ISandboxSource, Status
 from twisted_executor.canary import LIMIT, Canary
 from twisted_executor.demand import Creations, WatchedExecutor, WatchedPool
 from twisted_executor.engine.control import DockerEngine
@@ -46,6 +46,8 @@ LANES = {"control": 6, "removal": 4, "pulls": 2}  # how many calls of each kind 
 WATCH_INTERVAL = 2.0  # seconds between questions to the engine
 SWEEP_INTERVAL = 30.0
 OPEN = "There are no API keys: who reaches this port can run scripts. Set API_KEYS_FILE, or let only yourself reach it."
+
+OPEN_FIGURES = "Who reaches this port sees all figures, without a key. Let only your Prometheus reach it."
 
 
 class Assembly:
@@ -94,17 +96,21 @@ class Assembly:
         )
         self._canary = self._all_canaries()
         health = Health(self._executor.stats, self._watch, lambda: self._source.concessions, self._canary.figures)
-        board = StatusBoard(reactor, self._executor.stats, health, versions()[0])
+        board = StatusBoard(reactor, self._stats, health, versions()[0])
         rules = policies.web_rules(settings, self._keys, sum(LANES.values()))
         front = self._front([pool.journal for pool in watched.values()])
         api = API(front, health, meters, board, rules, partial(secrets.token_hex, 8))
         self._site = api.site(reactor, counters.answered, board.answered, self._requests)
         self._figures = api.figures_site(reactor, counters.answered, self._requests)
 
+    def _stats(self) -> ExecutorStats:
+        """The executor's, with what the refresh of images has to say."""
+        return self._refresh.noted(self._executor.stats())
+
     def _watched(self) -> Watched:
         """What the figures are read from, whenever somebody asks."""
         return Watched(
-            executor=lambda: self._refresh.noted(self._executor.stats()),
+            executor=self._stats,
             lanes=lambda: {name: lane.load() for name, lane in self._lanes.items()},
             streams=lambda: self._source.streams,
             leaks=lambda: self._source.leaks,
@@ -139,7 +145,8 @@ class Assembly:
         pools = self._pools.values() if settings.canary_interval else ()
         return Canary(
             [(pool.stats().image, pool) for pool in pools],
-            lambda: self._executor.stats().draining,
+            lambda: self._executor.draining,
+            lambda image: self._counters.runs.get(image, Status.OK.value),
             self._reactor,
             settings.canary_interval,
             min(LIMIT, settings.timeout),
@@ -177,7 +184,8 @@ class Assembly:
         yield ServerService(self._listen, self._site, self._executor.drain, settings.drain_delay, reactor, caution)
 
     def _figures_server(self) -> IService:
-        server = ServerService([self._settings.metrics_listen], self._figures, lambda: None, 0.0, self._reactor)
+        where = [self._settings.metrics_listen]
+        server = ServerService(where, self._figures, lambda: None, 0.0, self._reactor, OPEN_FIGURES)
         server.setName("figures")
         return server
 

@@ -33,6 +33,7 @@ class _Pool:
     seconds: float = 0.0
     ended: float = 0.0
     ok: float | None = None
+    good: int = 0
     runs: Counter[str] = field(default_factory=Counter)
 
 
@@ -45,6 +46,7 @@ class Canary:
         self,
         pools: Iterable[tuple[str, ISpares]],
         stopping: Callable[[], bool],
+        good: Callable[[str], int],
         clock: IReactorTime,
         interval: float,
         limit: float = LIMIT,
@@ -52,11 +54,13 @@ class Canary:
         """@param pools: the image as the operator wrote it, and the pool; the default one first.
 
         @param stopping: whether the server is.
+        @param good: how many scripts of clients have ended well in an image.
         @param interval: seconds between two runs in a pool.
         @param limit: seconds that one may take.
         """
         self._pools = [_Pool(image, pool, clock.seconds()) for image, pool in pools]
         self._stopping = stopping
+        self._good = good
         self._clock = clock
         self._interval = interval
         self._limit = limit
@@ -91,6 +95,8 @@ class Canary:
         lease = None if self._stopping() else pool.pool.spare(last=pool.result == "failed")
         if lease is None:
             pool.runs["skipped"] += 1
+            if pool.result == "failed" and self._good(pool.image) > pool.good:
+                self._works(pool)
         else:
             began = self._clock.seconds()
             self._ended(pool, await self._run(lease), began)
@@ -117,6 +123,7 @@ class Canary:
         pool.ended = self._clock.seconds()
         pool.seconds = pool.ended - began
         pool.runs[pool.result] += 1
+        pool.good = self._good(pool.image)
         if fault is None:
             pool.ok, pool.problem = pool.ended, None
         else:
@@ -128,9 +135,12 @@ class Canary:
         if pool.result != was and fault is not None:
             self.log.error("{problem}", event="canary_failed", image=pool.image, problem=pool.problem)
         elif pool.result != was and was is not None:
-            self.log.info(
-                "an empty script runs in a container of {image} again", event="canary_works", image=pool.image
-            )
+            self.log.info("scripts run in containers of {image} again", event="canary_works", image=pool.image)
+
+    def _works(self, pool: _Pool) -> None:
+        """Others are served: where a pool is so busy that it has nothing to spare, their runs tell as much."""
+        pool.result, pool.problem, pool.ok = "ok", None, self._clock.seconds()
+        self.log.info("scripts run in containers of {image} again", event="canary_works", image=pool.image)
 
 
 def _fault(outcome: Outcome) -> str | None:

@@ -15,6 +15,8 @@ from twisted_executor.values import GIB, KIB, MIB, SyslogTarget, size_text
 
 LIMITS = ("memory", "swap", "cpu", "pids")
 
+TEMPORARY = "temporary"  # the label of the pool for images without one
+
 _DAY = 86400.0
 _LEAST_DEFAULT_TMPFS, _MOST_DEFAULT_TMPFS = 2 * MIB, 64 * MIB
 _LEAST_REST = MIB
@@ -251,6 +253,11 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
         yield (
             frozenset({"BASE_IMAGE", "CUSTOM_POOLS"}),
             f"CUSTOM_POOLS names {settings.base_image}, which is BASE_IMAGE; the size of its pool is POOL_SIZE.",
+        )
+    if TEMPORARY in {settings.base_image, *(pool.image for pool in settings.custom_pools)}:
+        yield (
+            frozenset({"BASE_IMAGE", "CUSTOM_POOLS"}),
+            f"{TEMPORARY} is what the figures call the pool of all other images; call this one {TEMPORARY}:latest.",
         )
     if settings.max_request_bytes > settings.max_waiting_bytes:
         yield (

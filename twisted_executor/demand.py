@@ -26,6 +26,8 @@ from twisted_executor.boundaries import (
 from twisted_executor.errors import Overloaded
 from twisted_executor.sizing import MINUTE, MINUTES, MOST, Minute, demand
 
+FRESH = 1.0  # seconds
+
 
 class Creations:
     """How long it takes to make a container: the mean, in which the newest twenty count most.
@@ -140,6 +142,8 @@ class WatchedPool:
         self._clock = clock
         self.journal = Journal(clock.seconds())
         # When, executions and retirements; one look a minute at most.
+        self._demand = Demand(0.0, 0, 0.0, 0.0, 0.0, None)
+        self._due = clock.seconds()
         self._looks = deque([(clock.seconds(), 0, 0)], maxlen=MINUTES)
 
     def take(self, image: str, tenant: Tenant) -> Deferred[ILease]:
@@ -186,17 +190,22 @@ class WatchedPool:
         return found
 
     def stats(self) -> PoolStats:
-        """The pool's, with its demand."""
+        """The pool's, with its demand, which is at most FRESH old: anybody may ask for it, as often as he likes."""
         stats: PoolStats = self._pool.stats()
         now = self._clock.seconds()
-        self.journal.replacing = self._replaced(now, stats) * self._creations.mean
-        return replace(stats, demand=self.journal.demand(now, stats.target))
+        if now >= self._due:
+            self.journal.replacing = self._replaced(now, stats) * self._creations.mean
+            self._demand = self.journal.demand(now, stats.target)
+            self._due = now + FRESH
+        return replace(stats, demand=self._demand)
 
     def _replaced(self, now: float, stats: PoolStats) -> float:
         """Containers removed for each run, since the oldest look of the window."""
-        retired = sum(stats.retired.values()) - stats.retired.get("stopped", 0)
+        retired = sum(stats.retired.values())
         if now - self._looks[-1][0] >= MINUTE:
             self._looks.append((now, stats.executions, retired))
+            while len(self._looks) > 1 and now - self._looks[1][0] >= MINUTES * MINUTE:
+                self._looks.popleft()
         _, executions_then, retired_then = self._looks[0]
         return (retired - retired_then) / max(1, stats.executions - executions_then)
 

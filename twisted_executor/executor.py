@@ -62,6 +62,11 @@ class Executor(Service):
         super().startService()
         self._draining = self._cut_off = False
 
+    @property
+    def draining(self) -> bool:
+        """Whether new jobs are refused."""
+        return self._draining
+
     def drain(self) -> None:
         """Refuse new jobs from now on."""
         self._draining = True

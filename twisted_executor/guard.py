@@ -14,7 +14,7 @@ from twisted.web.http import RESPONSES, HTTPChannel, datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-from twisted_executor.boundaries import Answered
+from twisted_executor.boundaries import GONE, Answered
 from twisted_executor.errors import ExecutorError, InvalidRequest
 from twisted_executor.gate import Gate
 from twisted_executor.incoming import GuardedRequest
@@ -24,7 +24,6 @@ HEAD_LIMIT = 10.0  # seconds from a request's first byte to the end of its heade
 BODY_LIMIT = 20.0  # seconds for its body, and one more for each
 SLOWEST = 64 << 10  # bytes
 IDLE_LIMIT = 30.0  # seconds for which a connection may rest between requests, or an answer wait to be read
-GONE = 499  # the status of a request whose client has gone, as nginx has it
 GOODBYE = 2.0  # seconds for which the rest of a refused body is read and dropped, so that the answer arrives
 
 
@@ -158,7 +157,7 @@ class GuardedChannel(HTTPChannel):
         self.setTimeout(None)
         transport: Any = self.transport
         transport.unregisterProducer()
-        transport.write(self.site.refusal(request, error))
+        transport.write(self.site.refusal(request, error, self.peer))
         # TLS knows no half-closed connection.
         half = IHalfCloseableDescriptor.providedBy(transport)
         close: Callable[[], None] = getattr(transport, "loseWriteConnection" if half else "loseConnection")
@@ -269,11 +268,11 @@ class GuardedSite(Site):
         status, headers, body = self._refused(request, error)
         return status, [(b"Date", datetimeToString()), *headers, (b"Content-Length", b"%d" % len(body))], body
 
-    def refusal(self, request: GuardedRequest | None, error: ExecutorError) -> bytes:
+    def refusal(self, request: GuardedRequest | None, error: ExecutorError, peer: str) -> bytes:
         """The same as bytes, for a connection that is closed after it; with it the request is answered."""
         status, headers, body = self.refused(request, error)
         if request is None:
-            self._answered(Answered(status=status, error=error))
+            self._answered(Answered(status=status, error=error, peer=peer))
         else:
             request.refusal = error
             self._answered(request.answered(status, self.reactor.seconds()))

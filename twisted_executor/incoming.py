@@ -53,7 +53,7 @@ class GuardedRequest(Request):
             method=method,
             path=path,
             seconds=0.0 if self._began is None else now - self._began,
-            peer=self._peer,
+            peer=self._peer or getattr(self.channel, "peer", ""),
             request_id=self.id or "",
             traceparent=traceparent(self.requestHeaders),
             key=self.key,

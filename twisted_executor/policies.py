@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted_executor.config import Settings
+from twisted_executor.config import TEMPORARY, Settings
 from twisted_executor.confinement import Confinement
 from twisted_executor.descriptors import allowed as allowed_descriptors
 from twisted_executor.descriptors import left_for_clients
@@ -91,7 +91,7 @@ def pool_policies(settings: Settings) -> dict[str, PoolPolicy]:
 
 def temporary_policy(settings: Settings) -> PoolPolicy:
     """Of the pool for all other images."""
-    return _pool_policy(settings, "temporary", Capacity(settings.max_temporary, None), settings.temporary_idle_ttl)
+    return _pool_policy(settings, TEMPORARY, Capacity(settings.max_temporary, None), settings.temporary_idle_ttl)
 
 
 def _pool_policy(settings: Settings, label: str, capacity: Capacity, idle_ttl: float | None = None) -> PoolPolicy:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from twisted_executor.boundaries import ExecutorStats, IImageStore, ImageInfo, IRenewable
@@ -41,6 +41,11 @@ class ImageRefresh:
                 found = await self._images.refresh(image)
             except ExecutorError as error:
                 self._failed(image, str(error))
+            except CancelledError:
+                raise
+            except Exception:
+                self.log.failure("{image} could not be refreshed", event="refresh_fault", image=image)
+                self._failures[image] = "The server's log has the fault."
             else:
                 self._succeeded(image, pool, found)
 

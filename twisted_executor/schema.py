@@ -270,8 +270,8 @@ def encode_report(report: HealthReport) -> bytes:
 def _pool(pool: PoolStats) -> dict[str, object]:
     demand = pool.demand
     return {
-        "size": pool.target,
-        "available": pool.idle,
+        "pool_size": pool.target,
+        "available_containers": pool.idle,
         "waited_share": None if demand is None else round(demand.waited_share, 4),
         "average_wait": None if demand is None else round(demand.average_wait, 6),
         "recommended_size": None if demand is None else demand.recommended_size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -49,6 +50,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor
 
+        # Twisted's own is the time of day, which is set now and then.
+        reactor.seconds = time.monotonic  # type: ignore[attr-defined]
         last = (StopOnce(),)
     settings = options.configuration
     parts = Assembly(options, reactor)

@@ -119,7 +119,10 @@ class API:
     ) -> GuardedSite:
         def tell(exchange: Answered) -> None:
             for listener in answered:
-                listener(exchange)
+                try:
+                    listener(exchange)
+                except Exception:  # the answer must not suffer
+                    self.log.failure("{listener} failed", event="listener_fault", listener=listener)
 
         return GuardedSite(self.app.resource(), gate, limits, self._refused, tell, reactor)
 

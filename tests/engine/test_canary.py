@@ -123,7 +123,7 @@ def test_too_small(start: Callable[..., ServerProcess]) -> None:
         client.join()
     answer = server.get("/health").json
     found = answer["pools"][BUSYBOX]
-    assert (answer["status"], found["size"]) == ("healthy", 1)
+    assert (answer["status"], found["pool_size"]) == ("healthy", 1)
     assert found["waited_share"] > 0.5
     assert found["average_wait"] > 0.2
     assert found["recommended_size"] >= 4

@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from tests.unit.web_client import Server
-from twisted_executor.boundaries import Execution
+from twisted_executor.boundaries import Answered, Execution
 from twisted_executor.errors import ExecutorError, ImageNotFound
 from twisted_executor.keys import parse
 from twisted_executor.testing import HELLO
@@ -128,3 +128,28 @@ def test_nothing_is_kept() -> None:
         assert executions() <= before
     finally:
         gc.enable()
+
+
+def test_listener_that_fails() -> None:
+    """Whoever counts or logs, the client has its answer, the connection goes on, and the others hear of it."""
+    server = Server(HELLO)
+    heard: list[int] = []
+
+    def fail(_: Answered) -> None:
+        raise ZeroDivisionError
+
+    server.site = server.api.site(server.clock, fail, lambda one: heard.append(one.status))
+    connection = server.connect()
+    for _ in range(2):
+        assert connection.request("GET", "/health/live").status == 200
+    refused = server.connect()
+    refused.send(EXECUTE + b"Content-Length: 100000\r\n\r\n")
+    assert [answer.status for answer in refused.answers()] == [413]
+    assert heard == [200, 200, 413]
+
+
+def test_peer_of_what_is_no_request() -> None:
+    """Where garbage comes from is told."""
+    server = Server()
+    server.connect("192.0.2.9").send(b"\x16\x03\x01\x02\x00\r\n\r\n")
+    assert [one.peer for one in server.answered] == ["192.0.2.9"]

@@ -45,7 +45,8 @@ class Watched:
             pool.startService()
         self.stopping = False
         named = [(pool.stats().image, pool) for pool in self.pools]
-        self.canary = Canary(named, lambda: self.stopping, self.clock, interval)
+        self.good = 0
+        self.canary = Canary(named, lambda: self.stopping, lambda _: self.good, self.clock, interval)
         self.service = Supervised("canary", self.canary.watch, self.clock)
         self.service.startService()
 
@@ -212,6 +213,21 @@ def test_recovers_with_the_last_container() -> None:
     assert watched.first.result == "ok"
 
 
+def test_recovers_by_the_runs_of_others() -> None:
+    """Where nothing is to spare, a script that ends well since then shows as much; one before it does not."""
+    watched = Watched(2)
+    watched.good = 7
+    watched.answers[SCRIPT] = TIMEOUT
+    watched.clock.advance(INTERVAL)
+    watched.take(2)
+    watched.clock.advance(RETRY)
+    assert watched.first.result == "failed"
+    watched.good = 8
+    watched.clock.advance(RETRY)
+    assert (watched.first.result, watched.first.problem, watched.first.since_ok) == ("ok", None, 0.0)
+    assert watched.first.runs == {"ok": 1, "failed": 1, "skipped": 2}
+
+
 def test_lost() -> None:
     """A container that dies under it is a failure, and is replaced."""
     watched = Watched(2, held=True)
@@ -248,7 +264,7 @@ def test_skips_until_there_is_one() -> None:
     watched = Watched(2)
     leases = watched.take(2)
     watched.answers.clear()
-    canary = Canary([("image-0", watched.pools[0])], lambda: False, watched.clock, INTERVAL)
+    canary = Canary([("image-0", watched.pools[0])], lambda: False, lambda _: 0, watched.clock, INTERVAL)
     Deferred.fromCoroutine(canary.watch())
     assert canary.figures()[0] == CanaryStats("image-0", None, None, 0.0, 0.0, None, {"skipped": 1})
     for lease in leases:

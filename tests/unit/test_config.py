@@ -188,3 +188,11 @@ def test_env_example_gives_the_defaults() -> None:
     """A copied .env.example changes nothing."""
     lines = [line for line in env_example().splitlines() if line and not line.startswith("#")]
     assert read(dict(line.split("=", 1) for line in lines)) == read({})
+
+
+@pytest.mark.parametrize("environ", [{"BASE_IMAGE": "temporary"}, {"CUSTOM_POOLS": "temporary=2"}])
+def test_name_of_the_other_pool(environ: dict[str, str]) -> None:
+    """Figures know the pool for all other images by a name that an image could have as well."""
+    with pytest.raises(ConfigurationError, match="call this one temporary:latest"):
+        read(environ)
+    read({name: value.replace("temporary", "temporary:latest") for name, value in environ.items()})

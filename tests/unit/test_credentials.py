@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twisted_executor.engine import credentials
 from twisted_executor.engine.credentials import Credentials, CredentialsError, Login, parse
 
 REGISTRY = "registry.example.com:5000"
@@ -150,7 +152,50 @@ def test_helper_that_is_missing(tmp_path: Path) -> None:
         credentials.login(IMAGE)
     written(tmp_path / ".docker/config.json", {"credsStore": "no-such-helper"})
     login = Credentials("", {"HOME": str(tmp_path)}).login("alpine")
-    assert "that fails: docker-credential-no-such-helper not installed" in login.doubt
+    assert "that fails: docker-credential-no-such-helper is not installed" in login.doubt
+
+
+def test_helper_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ended: a pull's thread must not wait for it for ever."""
+    helper = tmp_path / "docker-credential-hanging"
+    helper.write_text("#!/bin/sh\nexec sleep 60\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(credentials, "HELPER_LIMIT", 0.2)
+    with pytest.raises(CredentialsError, match=r"docker-credential-hanging has not answered in 0\.2 seconds"):
+        named(tmp_path / "auth.json", {"credHelpers": {REGISTRY: "hanging"}}).login(IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("exit 1", "docker-credential-failing exited"),
+        ("echo credentials not found in native keychain; exit 1", ""),
+        ("exec /no/such", ""),
+    ],
+)
+def test_helper_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str) -> None:
+    """Its failure is told, or taken for a registry that it does not know."""
+    helper = tmp_path / "docker-credential-failing"
+    helper.write_text(f"#!/bin/sh\n{script}\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    found = named(tmp_path / "auth.json", {"credHelpers": {REGISTRY: "failing"}})
+    if "not found" in script:
+        assert found.login(IMAGE) == Login({})
+    else:
+        with pytest.raises(CredentialsError, match=f"a helper for {REGISTRY} that fails: .*{words}"):
+            found.login(IMAGE)
+
+
+def test_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it answers is shown to the registry."""
+    helper = tmp_path / "docker-credential-good"
+    helper.write_text('#!/bin/sh\ncat >/dev/null\necho \'{"Username": "ali", "Secret": "sesame"}\'\n')
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    entry = named(tmp_path / "auth.json", {"credHelpers": {REGISTRY: "good"}}).login(IMAGE).entry
+    assert (entry["Username"], entry["Password"]) == ("ali", "sesame")
 
 
 @pytest.mark.parametrize("content", [{}, {"auths": {}}, {"auths": None}, {"proxies": {"default": {}}, "psFormat": "x"}])

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from twisted_executor.boundaries import Demand, ExecutorStats, IExecutor, ILease, IPool, Job, Tenant
-from twisted_executor.demand import Creations, Journal, WatchedExecutor, WatchedPool
+from twisted_executor.demand import FRESH, Creations, Journal, WatchedExecutor, WatchedPool
 from twisted_executor.errors import Draining, EngineUnavailable, ExecutorError, Overloaded
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
@@ -221,7 +221,31 @@ def test_forgets() -> None:
     found = watched.demand
     assert (found.requests, found.window) == (0, (MINUTES - 1) * MINUTE)
     watched.leased()
+    watched.clock.advance(FRESH)
     assert watched.demand.requests == 1
+
+
+def test_looked_at_often() -> None:
+    """Within a second all who ask are told the same: it is reckoned once."""
+    watched = Watched(2)
+    first = watched.demand
+    watched.leased()
+    watched.clock.advance(FRESH / 2)
+    assert watched.demand is first
+    watched.clock.advance(FRESH / 2)
+    assert watched.demand.requests == 1
+
+
+def test_replacing_holds_a_container_too() -> None:
+    """A container that has to be made anew after each run is away for longer than the run."""
+    present = []
+    for replacing in (0.0, 5.0):
+        journal = Journal(0.0)
+        journal.held(0.0, 1.0)
+        journal.replacing = replacing
+        journal.asked(10.0, A)
+        present.append(dict(journal.asked(13.0, A).present))
+    assert present == [{0: 2}, {0: 1, 1: 1}]
 
 
 def test_bounded() -> None:

@@ -157,6 +157,27 @@ def test_full_socket() -> None:
     assert bench.backlog.lost == 0
 
 
+def test_socket_that_stays_full(logged: list[Any]) -> None:
+    """It is asked twenty times a second at last; that it takes nothing is told, and that it does again."""
+    bench = Bench()
+    bench.carrier.startService()
+    bench.clock.advance(1000.0)
+    bench.sockets[0].trouble = [errno.EAGAIN] * 1000
+    bench.log(b"1", b"2", b"3")
+    bench.clock.pump([0.01] * 100)
+    assert 20 < 1000 - len(bench.sockets[0].trouble) < 40
+    assert names(logged) == []
+    bench.clock.pump([0.05] * 200)
+    bench.log(b"4")
+    assert names(logged) == ["syslog_unreachable"]
+    bench.sockets[0].trouble.clear()
+    bench.clock.pump([0.05] * 100)
+    assert bench.sent == [b"1", b"2", b"3", b"4"]
+    assert names(logged) == ["syslog_unreachable"]
+    bench.clock.advance(10.0)
+    assert names(logged) == ["syslog_unreachable", "syslog_reached"]
+
+
 def test_server_that_is_gone(logged: list[Any]) -> None:
     """A new socket is made, with growing pauses; the trouble and its end are told once each."""
     bench = Bench()
@@ -320,6 +341,24 @@ def test_stream_that_does_not_read() -> None:
     assert backlog.lost == 5
     taken = b"".join(endpoint.take() for _ in range(20))
     assert taken == b"1 x" * 1000 + b"6 lost 5"
+
+
+def test_stream_that_does_not_read_is_told_of(logged: list[Any]) -> None:
+    """A server that is there and takes nothing is no better than one that is not."""
+    clock, backlog, endpoint, carrier = stream()
+    carrier.startService()
+    clock.advance(1000.0)
+    put(backlog, carrier, b"1", b"2")
+    clock.advance(9.0)
+    put(backlog, carrier, b"3")
+    assert names(logged) == []
+    clock.advance(1.0)
+    put(backlog, carrier, b"4")
+    assert names(logged) == ["syslog_unreachable"]
+    while endpoint.take():
+        pass
+    clock.advance(10.0)
+    assert names(logged) == ["syslog_unreachable", "syslog_reached"]
 
 
 def test_stream_flush() -> None:

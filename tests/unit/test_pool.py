@@ -16,9 +16,10 @@ from zope.interface.verify import verifyObject
 
 from twisted_executor.boundaries import ILease, IPool, Job, Tenant
 from twisted_executor.errors import Draining, EngineUnavailable, ImageNotFound, Overloaded
+from twisted_executor.lease import Lives, oldest
 from twisted_executor.planning import Capacity
 from twisted_executor.pool import PoolPolicy, WarmPool
-from twisted_executor.testing import HELLO, MemorySource
+from twisted_executor.testing import HELLO, MemorySandbox, MemorySource
 
 IMAGE = "img"
 A, B, C = Tenant("", "a"), Tenant("", "b"), Tenant("", "c")
@@ -348,6 +349,14 @@ def test_image_as_it_was_before(clock: Clock) -> None:
     source.arrive()
     clock.advance(1)
     assert (pool.stats().idle, pool.stats().retired) == (1, {"surplus": 1})
+
+
+def test_outdated_before_worn() -> None:
+    """Of an outdated one and one that is older than any, the outdated one goes first."""
+    lives = Lives(max_age=1.0, max_uses=10, random=lambda: 0.5)
+    outdated, worn = (lives.begin(MemorySandbox(name, IMAGE, name, {}), IMAGE, 0.0, 0) for name in ("one", "two"))
+    lives.told("two")
+    assert oldest([worn, outdated], 1e6) is outdated
 
 
 def test_late_container_of_the_older_image(clock: Clock) -> None:

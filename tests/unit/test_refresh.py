@@ -120,13 +120,24 @@ def test_failure(subject: Subject) -> None:
     assert subject.logged("cannot be refreshed") == 3
 
 
-def test_unknown_failures_are_not_swallowed(subject: Subject) -> None:
-    """What is no failure of an image comes through: the supervisor logs it, and a stop is a cancellation."""
+def test_fault(subject: Subject) -> None:
+    """A fault with one image is logged, keeps no other from being looked at, and begins nothing again."""
+    done: list[Any] = []
+    subject.refresh.look().addCallback(done.append)
+    subject.images.fail(RuntimeError("a fault"))
+    subject.images.answer("sha256:1")
+    assert done == [None]
+    assert (subject.a.told, subject.b.told) == ([], ["sha256:1"])
+    noted = subject.refresh.noted(ExecutorStats((pool_stats("a"), pool_stats("b")), 0, 0, draining=False))
+    assert [pool.refresh_failure for pool in noted.pools] == ["The server's log has the fault.", None]
+
+
+def test_stop(subject: Subject) -> None:
+    """A stop is a cancellation, and ends it."""
     came: list[Any] = []
-    for error in (RuntimeError("a fault"), CancelledError()):
-        subject.refresh.look().addErrback(lambda failure: came.append(failure.type))
-        subject.images.fail(error)
-    assert came == [RuntimeError, CancelledError]
+    subject.refresh.look().addErrback(lambda failure: came.append(failure.type))
+    subject.images.fail(CancelledError())
+    assert came == [CancelledError]
 
 
 def test_figures_as_they_are(subject: Subject) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from twisted.plugin import getPlugins
 from twisted.python import usage
 
 from twisted_executor import tap
-from twisted_executor.assembly import own_logs
+from twisted_executor.assembly import OPEN_FIGURES, own_logs
 from twisted_executor.executor import Executor
 from twisted_executor.pool import WarmPool
 from twisted_executor.services import Watchdog
@@ -248,3 +250,23 @@ def test_wrong_port_of_the_figures() -> None:
     """A place that is none is told before anything starts."""
     with pytest.raises(usage.UsageError, match=r'METRICS_LISTEN="localhost:9090": It must be a port'):
         options(METRICS_LISTEN="localhost:9090")
+
+
+def test_port_of_the_figures_is_told_of(tmp_path: Path) -> None:
+    """It never asks for a key: where others reach it, the log says so, also where the main port has keys."""
+    (tmp_path / "keys").write_text("alice:alices-secret-0001\n")
+    parsed = options(METRICS_LISTEN="0.0.0.0:9090", API_KEYS_FILE=str(tmp_path / "keys"))
+    root: Any = tap.makeService(parsed, MemoryReactorClock())
+    assert root.getServiceNamed("figures")._caution == OPEN_FIGURES
+    assert root.getServiceNamed("server")._caution == ""
+
+
+def test_time_goes_on() -> None:
+    """The real reactor's clock is not the time of day, which somebody may set: deadlines would fire, or never come."""
+    program = (
+        "import time; from twisted.internet import reactor; from twisted_executor import tap; "
+        "options = tap.Options({}); options.parseOptions([]); tap.makeService(options); "
+        "assert abs(reactor.seconds() - time.monotonic()) < 1; "
+        "reactor.callLater(0.05, reactor.stop); reactor.run()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

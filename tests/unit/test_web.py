@@ -386,11 +386,17 @@ def test_health_tells_figures() -> None:
     canary = CanaryStats("a:1", "failed", "It hangs.", 5.00000049, 12.34, None, {"failed": 1})
     server.health.state = HealthReport("unhealthy", ("It hangs.",), False, ("Set POOL_SIZE=8.",), pools, canary)
     found = server.request("GET", "/health").json
-    told = {"size": 5, "available": 2, "waited_share": 0.3333, "average_wait": 0.25, "recommended_size": 8}
+    told = {
+        "pool_size": 5,
+        "available_containers": 2,
+        "waited_share": 0.3333,
+        "average_wait": 0.25,
+        "recommended_size": 8,
+    }
     assert found["advice"] == ["Set POOL_SIZE=8."]
     assert found["pools"]["a:1"] == told
-    assert found["pools"]["b"] == told | {"size": 1, "available": 0, "recommended_size": None}
-    assert found["pools"]["c"] == dict.fromkeys(told) | {"size": 1, "available": 0}
+    assert found["pools"]["b"] == told | {"pool_size": 1, "available_containers": 0, "recommended_size": None}
+    assert found["pools"]["c"] == dict.fromkeys(told) | {"pool_size": 1, "available_containers": 0}
     assert found["canary"] == {"image": "a:1", "result": "failed", "seconds": 5.0, "age": 12.3, "since_ok": None}
     server.health.state = replace(server.health.state, canary=replace(canary, result="ok", since_ok=0.26))
     assert server.request("GET", "/health/ready").json["canary"]["since_ok"] == 0.3

@@ -19,6 +19,8 @@ from twisted_executor.boundaries.interfaces import (
     IStatus,
 )
 from twisted_executor.boundaries.values import (
+    GONE,
+    METHODS,
     Answered,
     CanaryStats,
     ContainerSpec,
@@ -39,6 +41,8 @@ from twisted_executor.boundaries.values import (
 )
 
 __all__ = [
+    "GONE",
+    "METHODS",
     "Answered",
     "CanaryStats",
     "ContainerSpec",

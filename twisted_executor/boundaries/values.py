@@ -99,6 +99,10 @@ class Execution:
     request_id: str
 
 
+GONE = 499  # the status of a request whose client had gone, as nginx has it
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # others are somebody's invention
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
     """A request and its answer in short, for those who count and tell.

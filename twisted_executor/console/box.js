@@ -82,4 +82,5 @@ $("image").addEventListener("change", () => {
   if (!$("other").hidden) $("other").focus();
 });
 
-open.then(chooseImage);
+const offerImages = () => chooseImage().catch(() => setTimeout(offerImages, 2000));
+open.then(offerImages);

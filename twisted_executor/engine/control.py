@@ -34,7 +34,7 @@ from twisted_executor.engine.calls import AGENT_FOLDER, CALL_LIMIT
 from twisted_executor.engine.credentials import Credentials
 from twisted_executor.engine.pulling import late, pull
 from twisted_executor.engine.translation import LOOK, translated
-from twisted_executor.errors import EngineTimeout
+from twisted_executor.errors import EngineError, EngineTimeout
 from twisted_executor.services import Threads, shielded
 
 T = TypeVar("T")
@@ -164,6 +164,8 @@ class DockerEngine:
             try:
                 with closing(self._client(limit)) as client:  # of its connections; it can be used again
                     return work(client, *args)
+            except EngineError:
+                raise
             except Exception as error:
                 raise translated(error, self._url) from error
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from docker import auth
-from docker.credentials.errors import StoreError
+from docker.credentials.errors import StoreError, process_store_error
+from docker.credentials.store import Store
 from docker.errors import DockerException
 from docker.utils import parse_repository_tag
 
+HELPER_LIMIT = 30.0  # seconds for one question to a helper
 HIDDEN = "***"  # where a registry repeats a secret
 
 
@@ -50,6 +53,32 @@ class Login:
             yield b64encode(f"{user}:{password}".encode()).decode()
         if token := found.get("identitytoken"):
             yield token
+
+
+class _Store(Store):
+    """A helper that answers soon, or is ended; docker-py waits for ever."""
+
+    def _execute(self, subcmd: str, data_input: bytes | None) -> bytes:
+        if self.exe is None:
+            raise StoreError(f"{self.program} is not installed, or not on PATH")
+        try:
+            done = subprocess.run(
+                [self.exe, subcmd], input=data_input, capture_output=True, timeout=HELPER_LIMIT, check=True
+            )
+        except subprocess.TimeoutExpired:
+            raise StoreError(f"{self.program} has not answered in {HELPER_LIMIT:g} seconds") from None
+        except subprocess.CalledProcessError as error:
+            raise process_store_error(error, self.program) from None
+        except OSError as error:
+            raise StoreError(f"{self.program}: {error.strerror}") from None
+        return done.stdout
+
+
+class _AuthConfig(auth.AuthConfig):
+    """With such helpers."""
+
+    def _get_store_instance(self, name: str) -> Store:
+        return _Store(name)
 
 
 class Credentials:
@@ -90,7 +119,7 @@ class Credentials:
         try:
             entry = known.resolve_authconfig(registry) or {}
         except (DockerException, StoreError) as error:
-            reason = str(error.__cause__ or error)
+            reason = str(error.__cause__ or error).rstrip(".")
             raise CredentialsError(f"{self._title} names a helper for {registry} that fails: {reason}.") from error
         return {key: value for key, value in entry.items() if value}
 
@@ -100,7 +129,7 @@ class Credentials:
 
     def _read(self) -> auth.AuthConfig:
         try:
-            return auth.AuthConfig(parse(Path(self._path).read_text("utf-8")))
+            return _AuthConfig(parse(Path(self._path).read_text("utf-8")))
         except OSError as error:
             raise CredentialsError(f"{self._title} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError as error:

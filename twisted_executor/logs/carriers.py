@@ -24,6 +24,7 @@ FLUSH_LIMIT = 1.0  # seconds that a stop waits for what is still to be sent
 STEADY = 10.0  # seconds without trouble after which it is over
 _BATCH = 64  # messages at a time
 _FULL = (errno.EAGAIN, errno.ENOBUFS)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds until a full socket is tried again, doubled each time
 
 
 class Carrier(Service):
@@ -40,6 +41,7 @@ class Carrier(Service):
         self._opening: Deferred[Any] | None = None
         self._steady: IDelayedCall | None = None
         self._trouble = False
+        self._moved: float | None = None  # when something was taken, or came to wait; None: nothing waits
         self._empty: Deferred[None] | None = None
 
     def startService(self) -> None:
@@ -53,6 +55,18 @@ class Carrier(Service):
 
     def wake(self) -> None:
         """There is something to send."""
+        if not len(self._backlog):
+            self._moved = None
+        elif self._moved is None:
+            self._moved = self._clock.seconds()
+        elif self._is_stuck() and self._steady is None:
+            self._in_trouble(f"it has taken nothing for {STEADY:g} seconds")
+        self._send()
+
+    def _is_stuck(self) -> bool:
+        return self._moved is not None and self._clock.seconds() - self._moved >= STEADY
+
+    def _send(self) -> None:
         raise NotImplementedError
 
     async def _finish(self) -> None:
@@ -92,14 +106,17 @@ class Carrier(Service):
         """Try again later."""
         self._unsteady()
         self._backoff.failed()
+        self._in_trouble(str(reason))
+
+    def _in_trouble(self, reason: str) -> None:
         if not self._trouble:
             self._trouble = True
-            self.log.warn("syslog cannot be reached: {reason}", event="syslog_unreachable", reason=str(reason))
+            self.log.warn("syslog cannot be reached: {reason}", event="syslog_unreachable", reason=reason)
 
     def _over(self) -> None:
         self._steady = None
         self._backoff.succeeded()
-        if self._trouble:
+        if self._trouble and not self._is_stuck():
             self._trouble = False
             self.log.info("syslog takes events again; {lost} were lost since the start", event="syslog_reached",
                           lost=self._backlog.lost)  # fmt: skip
@@ -111,6 +128,10 @@ class Carrier(Service):
 
     def _sent(self, count: int) -> None:
         self._backlog.sent(count)
+        if count:
+            self._moved = self._clock.seconds() if len(self._backlog) else None
+            if self._trouble and self._steady is None:
+                self._steady = self._clock.callLater(STEADY, self._over)
         empty = self._empty
         if empty is not None and not empty.called and not len(self._backlog):
             empty.callback(None)
@@ -135,6 +156,7 @@ class DatagramCarrier(Carrier):
         self._make = connect
         self._socket: socket | None = None
         self._behind: IDelayedCall | None = None
+        self._pause = _FIRST_PAUSE
 
     async def _connect(self) -> None:
         self._socket = await self._make()
@@ -147,19 +169,21 @@ class DatagramCarrier(Carrier):
         if used is not None:
             used.close()
 
-    def wake(self) -> None:
-        """Send until all is sent or the socket is full."""
+    def _send(self) -> None:
+        """All, or until the socket is full."""
         while self._socket is not None and self._behind is None and (waiting := self._backlog.first(1)):
             try:
                 self._socket.send(waiting[0])
             except OSError as error:
                 self._refused(error)
             else:
+                self._pause = _FIRST_PAUSE
                 self._sent(1)
 
     def _refused(self, error: OSError) -> None:
         if error.errno in _FULL:
-            self._behind = self._clock.callLater(0.05, self._again)
+            self._behind = self._clock.callLater(self._pause, self._again)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             return
         if error.errno == errno.EMSGSIZE:  # it would be refused for ever
             self._backlog.missed()
@@ -218,8 +242,8 @@ class StreamCarrier(Carrier):
             transport.unregisterProducer()
             transport.loseConnection()
 
-    def wake(self) -> None:
-        """Send the next ones, unless some are under way."""
+    def _send(self) -> None:
+        """The next ones, unless some are under way."""
         if self._transport is not None and not self._flying and (batch := self._backlog.first(_BATCH)):
             self._flying = len(batch)
             self._transport.write(b"".join(map(framed, batch)))

@@ -17,7 +17,7 @@ from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
 from twisted.python.reflect import qual, safe_str
 
-from twisted_executor.errors import EngineError, ExecutorError, ProtocolError
+from twisted_executor.errors import EngineError, ProtocolError
 
 # What twisted.python.log adds to events beside log_*, and the names that each line has.
 _NOT_FIELDS: Final = frozenset({"time", "system", "isError", "message", "format", "failure", "why", "printed"} | {
@@ -30,7 +30,7 @@ _encode = json.JSONEncoder(allow_nan=False).encode  # json.dumps would make one 
 # ValueError its value, which may be a piece of a request.
 _SAFE_WORDS: Final = (
     ArithmeticError, AttributeError, ImportError, MemoryError, NameError, OSError, TypeError,
-    EngineError, ExecutorError, ProtocolError,
+    EngineError, ProtocolError,
 )  # fmt: skip
 
 

@@ -9,15 +9,13 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 
-from twisted_executor.boundaries import Answered, Execution
+from twisted_executor.boundaries import GONE, METHODS, Answered, Execution
 from twisted_executor.images import quoted
 from twisted_executor.logs.standard import passing
 
-GONE = 499
 DELAY = 0.1  # seconds that an event may wait for others: written together they cost a quarter
 MOST = 256  # events that wait
 SMALL = 4096  # bytes of output that may be kept for so long
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestLog(Service):
@@ -113,7 +111,7 @@ def _made(level: object, sentence: str, moment: float, **event: object) -> LogEv
 
 def _head(answered: Answered) -> dict[str, object]:
     """A line that is no request, such as one of a body whose length was wrong, is not shown."""
-    known = answered.method in _METHODS
+    known = answered.method in METHODS
     return {
         "method": answered.method if known else "-",
         "path": quoted(answered.path)[1:-1] if known else "-",

@@ -6,15 +6,14 @@ from collections import deque
 
 from twisted.internet.interfaces import IReactorTime
 
-from twisted_executor.boundaries import Answered, Execution
+from twisted_executor.boundaries import GONE, Answered, Execution
 from twisted_executor.metrics import labels
 from twisted_executor.metrics.instruments import Counter, Histogram
 
 TIMES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)  # seconds
 LAGS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 LAG_MEMORY = 60.0  # seconds
-GONE = "cancelled"  # the client went before it had its answer
-_GONE_STATUS = 499  # of boundaries.Answered
+CANCELLED = "cancelled"  # the client went before it had its answer
 
 
 class Counters:
@@ -72,8 +71,8 @@ class Counters:
         self.request_time.observe(request.seconds, route)
         if request.error is not None:
             self.refused.inc(request.error.code)
-        elif request.status == _GONE_STATUS:
-            self.refused.inc(GONE)
+        elif request.status == GONE:
+            self.refused.inc(CANCELLED)
 
     def lagged(self, seconds: float) -> None:
         """The event loop was so late."""

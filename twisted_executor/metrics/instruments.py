@@ -64,6 +64,10 @@ class Counter:
         """One more."""
         self._counts[values] = self._counts.get(values, 0) + 1
 
+    def get(self, *values: str) -> int:
+        """The count of one combination."""
+        return self._counts.get(values, 0)
+
     def by(self, label: str) -> Mapping[str, int]:
         """The counts by one label, summed over all others."""
         place = self.family.labels.index(label)

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 
 from twisted.internet.defer import CancelledError
 
+from twisted_executor.boundaries import METHODS
 from twisted_executor.errors import EngineError
 from twisted_executor.images import canonical
 
 OTHER = "other"  # all that has no label of its own
 MOST_OTHERS = 10  # images that nobody configured and that have a label of their own
 ROUTES = frozenset({"/", "/execute", "/health", "/health/live", "/health/ready", "/images", "/metrics", "/status"})
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _HUMP = re.compile(r"(?<!^)(?=[A-Z])")
 
