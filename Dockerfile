@@ -55,6 +55,6 @@ ENV PATH=/opt/script-executor/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=
 USER appuser
 WORKDIR /home/appuser
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=6s --start-period=300s --retries=3 CMD ["script-executor-health"]
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 CMD ["script-executor-health"]
 ENTRYPOINT ["twistd", "-n", "--pidfile=", "script-executor"]
 CMD ["--host", "0.0.0.0", "--port", "8080"]
