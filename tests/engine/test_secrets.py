@@ -89,7 +89,8 @@ def refused(server: ServerProcess, secrets: Secrets) -> None:
     raw(server, f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{secrets('chunk')}\r\n".encode())
     raw(server, f"{secrets('no-http')}\r\n\r\n".encode())
     # A length that is too short: what follows looks like another request.
-    raw(server, f"{HEAD}Content-Length: 2\r\n\r\n{{}}{secrets('METHOD')} /{secrets('path')} HTTP/1.1\r\n\r\n".encode())
+    another = f"{secrets('METHOD')} /{secrets('path')} HTTP/1.1\r\nConnection: close\r\n\r\n"
+    raw(server, f"{HEAD}Content-Length: 2\r\n\r\n{{}}{another}".encode())
 
 
 def abandoned(server: ServerProcess, secrets: Secrets) -> socket.socket:
