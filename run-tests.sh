@@ -37,6 +37,15 @@ last_line() {
     grep -E '^(=+ )?[0-9]+ (passed|failed|skipped|errors?|deselected)\b' "$1" | tail -n 1 | grep . || tail -n 1 "$1"
 }
 
+# At the very end: of a long log often only the last lines are kept.
+name_failures() {
+    local name
+    for name in "${failed[@]}"; do
+        grep -aE '^(FAILED|ERROR) ' "$logs/$name.log" | cut -c 1-300 || true
+    done
+    echo "FAILED: ${failed[*]}"
+}
+
 # Of prometheus only the programs are wanted; its package starts a server on every address where nobody objects (policy-rc.d).
 apt_install() (
     policy=/usr/sbin/policy-rc.d
@@ -162,7 +171,7 @@ main() {
 
     printf '\n== summary, %d s in all\n' $SECONDS
     printf '%s\n' "${summary[@]}"
-    [ ${#failed[@]} = 0 ] || { echo "FAILED: ${failed[*]}"; exit 1; }
+    [ ${#failed[@]} = 0 ] || { name_failures; exit 1; }
 }
 
 main "$@"
