@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks [--short] [--only SECTION ...] [--json FILE] [--plot FILE]
 
-Needs an engine, the images of tests/images/build.sh, and Debian's wrk.  It starts servers of its own on loopback with
+Needs an engine, the images of tests/images/build.sh, and Debian's wrk and musl-tools.  It starts servers of its own on loopback with
 the default limits, and ends them.  Look at the ratios: the times are this machine's.
 """
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 
 MEDIAN, P99, RATE = "median ms", "p99 ms", "runs/s"
+POOL = 4  # containers, where nothing else is said
+ECHO = f"echo hi, default limits, pool of {POOL}"  # the section that the picture shows
 
 
 @dataclass(frozen=True)

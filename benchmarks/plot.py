@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from html import escape
 
-from benchmarks.figures import MEDIAN, RATE, Report
+from benchmarks.figures import ECHO, MEDIAN, RATE, Report
 
 LEFT, BAR, WIDTH = 210, 26, 800
 STYLE = """text { font: 15px sans-serif; fill: #1f2328 } .title { font-weight: bold } rect { fill: #8c959f }
@@ -16,7 +16,7 @@ STYLE = """text { font: 15px sans-serif; fill: #1f2328 } .title { font-weight: b
 
 def picture(report: Report) -> str:
     """The medians of `echo hi` and its runs per second, as SVG; empty panels where a section was not measured."""
-    found = {row.name: row.figures for row in report.rows}
+    found = {row.name: row.figures for row in report.rows if row.section == ECHO}
     latency = {
         "plain subprocess": "subprocess, one at a time",
         "this server": "ours, connections: 1",

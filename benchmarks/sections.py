@@ -15,7 +15,7 @@ from statistics import median
 import docker
 
 from benchmarks import load, peers
-from benchmarks.figures import MEDIAN, P99, RATE, Report, in_turn, spread
+from benchmarks.figures import ECHO, MEDIAN, P99, POOL, RATE, Report, in_turn, spread
 from benchmarks.neighbours import neighbours
 from benchmarks.scrape import scrape
 from benchmarks.stages import stages
@@ -23,7 +23,6 @@ from tests.engine.server_process import BUSYBOX, TWISTD, ServerProcess, wait_unt
 from tests.engine.weakened import built, weakened
 
 OTHER_IMAGE = "script-executor-test:noshell"  # small, and without a pool
-POOL = 4
 MIB = 1 << 20
 
 
@@ -49,9 +48,8 @@ def server(size: int = POOL, twistd: Sequence[str] = TWISTD, **environ: str) -> 
 
 def echo(report: Report, plan: Plan) -> None:
     """`echo hi`, beside what its user would take otherwise."""
-    section = f"echo hi, default limits, pool of {POOL}"
     with server() as ours, peers.idle_containers(BUSYBOX, POOL) as idle:
-        report.add(section, "memory of the server, idle", {"MiB": (before := load.resident(ours))})
+        report.add(ECHO, "memory of the server, idle", {"MiB": (before := load.resident(ours))})
         contenders: dict[str, Callable[[float], Mapping[str, float]]] = {"subprocess, one at a time": peers.plain}
         for connections in (1, 2, 8, 64):
             contenders[f"ours, connections: {connections}"] = load.wrk(ours.port, connections)
@@ -60,8 +58,8 @@ def echo(report: Report, plan: Plan) -> None:
         contenders["docker run --rm, one at a time"] = peers.docker_run(BUSYBOX)
         found = in_turn(contenders, plan.rounds, plan.seconds)
         for name, figures in found.items():
-            report.add(section, name, figures)
-        report.add(section, "memory of the server, afterwards", {"MiB": load.resident(ours)})
+            report.add(ECHO, name, figures)
+        report.add(ECHO, "memory of the server, afterwards", {"MiB": load.resident(ours)})
     one, eight = found["ours, connections: 1"], found["ours, connections: 8"]
     best = max(figures[RATE] for name, figures in found.items() if name.startswith("docker exec"))
     report.claim(

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.figures import MEDIAN, P99, RATE, Claim, Report, in_turn, spread, verdicts
+from benchmarks.figures import ECHO, MEDIAN, P99, RATE, Claim, Report, in_turn, spread, verdicts
 from benchmarks.plot import picture
 
 
@@ -66,7 +66,9 @@ def test_picture() -> None:
     """It is SVG, with a bar for what was measured, the longest for the largest."""
     report = Report({})
     for name, middle in (("subprocess, one at a time", 1.0), ("ours, connections: 1", 2.0)):
-        report.add("s", name, {MEDIAN: middle})
+        report.add(ECHO, name, {MEDIAN: middle})
+    # Another section has a contender of the same name.
+    report.add("another", "ours, connections: 1", {MEDIAN: 9.0})
     drawn = ElementTree.fromstring(picture(report))
     bars = [float(bar.get("width", "")) for bar in drawn.iter("{http://www.w3.org/2000/svg}rect")]
     assert len(bars) == 2
