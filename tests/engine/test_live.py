@@ -64,9 +64,11 @@ def test_script(two_pools: ServerProcess, name: str) -> None:
     assert " 0 failed, " in output.splitlines()[-1]
 
 
-def test_pytest(two_pools: ServerProcess) -> None:
-    """pytest runs them too, all of them."""
-    command = (sys.executable, "-m", "pytest", "-q", "--rootdir", PROJECT, "-c", PROJECT / "pyproject.toml", LIVE)
+@pytest.mark.parametrize("name", ["test_server.py", pytest.param("", marks=pytest.mark.long)], ids=["one", "all"])
+def test_pytest(two_pools: ServerProcess, name: str) -> None:
+    """pytest runs them too."""
+    files = LIVE / name
+    command = (sys.executable, "-m", "pytest", "-q", "--rootdir", PROJECT, "-c", PROJECT / "pyproject.toml", files)
     status, output = run(*command, url=url_of(two_pools))
     assert status == 0, output
     assert " passed" in output.splitlines()[-1]
@@ -87,13 +89,14 @@ def test_key(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
     """With a key they are that client; without it they say what is missing."""
     (keys := tmp_path / "keys").write_text(f"alice: {KEY}\n")
     url = url_of(start(API_KEYS_FILE=str(keys)).ready())
+    status, output = run(LIVE / "test_server.py", url=url, SCRIPT_EXECUTOR_KEY=KEY)
+    assert status == 0, output
     for name in SCRIPTS:
-        status, output = run(LIVE / name, url=url, SCRIPT_EXECUTOR_KEY=KEY)
-        assert status == 0, output
         status, output = run(LIVE / name, url=url)
         assert (status, output) == (2, f"The server at {url} needs a key: set SCRIPT_EXECUTOR_KEY.\n")
 
 
+@pytest.mark.long
 def test_other_limits(start: Callable[..., ServerProcess]) -> None:
     """Limits are learnt, not assumed."""
     limits = {"TIMEOUT": "5", "MAX_OUTPUT_BYTES": "10k", "MAX_REQUEST_BYTES": "200k", "PIDS_LIMIT": "20"}
