@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks [--short] [--only SECTION ...] [--json FILE] [--plot FILE]
 
-Needs an engine, the images of tests/images/build.sh, and Debian's wrk and musl-tools.  It starts servers of its own on loopback with
-the default limits, and ends them.  Look at the ratios: the times are this machine's.
+Needs an engine, the images of tests/images/build.sh, and Debian's wrk and musl-tools.  It starts servers of its own on
+loopback with the default limits, and ends them.  Look at the ratios: the times are this machine's.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine.registry import Registry
 from tests.engine.server_process import BUSYBOX, ServerProcess, wait_until
-from twisted_executor.source import LABEL
+from twisted_executor.source import INSTANCE_LABEL, LABEL
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +47,14 @@ def start() -> Iterator[Callable[..., ServerProcess]]:
 
 
 @pytest.fixture
-def ours(engine: docker.APIClient) -> Callable[[], list[str]]:
-    """The ids of all containers of ours on the engine."""
-    return lambda: [c["Id"] for c in engine.containers(all=True, filters={"label": LABEL})]
+def containers_of(engine: docker.APIClient) -> Callable[[ServerProcess], list[str]]:
+    """The ids of a server's containers; those of others come and go meanwhile."""
+
+    def found(server: ServerProcess) -> list[str]:
+        label = f"{INSTANCE_LABEL}={server.instance}"
+        return [container["Id"] for container in engine.containers(all=True, filters={"label": label})]
+
+    return found
 
 
 @pytest.fixture

@@ -49,13 +49,14 @@ def test_temporary(start: Callable[..., ServerProcess]) -> None:
     assert second["warm"] is True
 
 
-def test_temporary_idle_ttl(start: Callable[..., ServerProcess], ours: Callable[[], list[str]]) -> None:
+def test_temporary_idle_ttl(
+    start: Callable[..., ServerProcess], containers_of: Callable[[ServerProcess], list[str]]
+) -> None:
     """A temporary container goes after its rest."""
     server = start(TEMPORARY_IDLE_TTL="1", POOL_SIZE="1").ready()
-    before = len(ours())
     server.output("echo hi", image=f"{REPOSITORY}:volumes")
-    assert len(ours()) == before + 1
-    wait_until(lambda: len(ours()) == before, "it is gone", 10)
+    assert len(containers_of(server)) == 2
+    wait_until(lambda: len(containers_of(server)) == 1, "it is gone", 10)
 
 
 def test_most_temporary(start: Callable[..., ServerProcess]) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.engine.conftest import containers_of as containers_of
 from tests.engine.conftest import engine as engine
 from tests.engine.conftest import nothing_left as nothing_left
-from tests.engine.conftest import ours as ours
 from tests.engine.server_process import ServerProcess, wait_until
 from tests.engine.weakened import built, weakened
 from tests.security.rows import Weakness

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.engine.server_process import Answer, ServerProcess, wait_until
+from tests.engine.server_process import Answer, ServerProcess
+from tests.security.conftest import IMAGE
 from tests.security.rows import Row, Weakness
 from tests.security.table import DOCUMENT, ROWS, replaced
 
@@ -30,14 +31,15 @@ def begin(server: ServerProcess, row: Row, tenant: str) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_holds(strong: ServerProcess, ours: Callable[[], list[str]], row: Row) -> None:
+def test_holds(strong: ServerProcess, containers_of: Callable[[ServerProcess], list[str]], row: Row) -> None:
     """Both scripts run in one container, and the second finds nothing; one that is run alone is refused."""
-    container = wait_until(lambda: ours() if len(ours()) == 1 else None, "one container")
+    strong.full(IMAGE)
+    (container,) = containers_of(strong)
     if row.first:
         begin(strong, row, "")
     assert told(strong.execute(row.last)) == row.expected
     assert strong.output("echo right") == "right\n"
-    assert ours() == container
+    assert containers_of(strong) == [container], strong.log
 
 
 @pytest.mark.parametrize("row", NEEDED, ids=str)
