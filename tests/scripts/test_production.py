@@ -48,9 +48,9 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
         yield made
 
 
-def run(folder: Folder, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Folder, *arguments: str, before: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
     settings = {"DOCKER_SOCKET": str(folder.path.parent / "docker.sock"), "HOST_PORT": str(free_port())}
-    return folder.run(*arguments, **settings | environ)
+    return folder.run(*arguments, before=before, **settings | environ)
 
 
 def calls(folder: Folder) -> list[str]:
@@ -127,6 +127,42 @@ def test_keys(folder: Folder, tmp_path: Path) -> None:
     assert dotenv(folder).endswith(
         f"API_KEYS_FILE={keys}\nCOMPOSE_FILE=docker-compose.yml:deploy/compose.api-keys.yml\n"
     )
+
+
+def test_keys_beside_other_overlays(folder: Folder, tmp_path: Path) -> None:
+    """The overlay is put behind those that .env names, once."""
+    keys = tmp_path / "keys"
+    keys.write_text("first:a-secret-of-some-length\n")
+    (folder.path / ".env").write_text(
+        f"API_KEYS_FILE={keys}\nCOMPOSE_FILE=docker-compose.yml:deploy/compose.rootless.yml\n"
+    )
+    for _ in range(2):
+        assert run(folder).returncode == 0
+        assert [line for line in dotenv(folder).splitlines() if line.startswith("COMPOSE_FILE=")] == [
+            "COMPOSE_FILE=docker-compose.yml:deploy/compose.rootless.yml:deploy/compose.api-keys.yml"
+        ]
+
+
+@pytest.mark.parametrize("plain", ["", "last : a-secret-of-some-length\n"], ids=["digests only", "one is plain"])
+def test_digests(folder: Folder, tmp_path: Path, plain: str) -> None:
+    """No digest is sent as if it were a secret; where there is nothing else, no script is run, and that is told."""
+    keys = tmp_path / "keys"
+    keys.write_text(f" # ours: two\nfirst:sha256:{'0' * 64}\nsecond : sha256:{'1' * 64}\n{plain}")
+    folder.stand_in("curl", f"case $* in *' Bearer a-secret-of-some-length '*) echo '{SAID}' ;; *) echo refused ;; esac")
+    done = run(folder, API_KEYS_FILE=str(keys))
+    assert done.returncode == 0, done.stderr
+    assert (SAID in done.stdout) == bool(plain)
+    assert (f"(No script was run: {keys} has digests only.)\n" in done.stdout) == (not plain)
+    assert ('-H "Authorization: Bearer SECRET"' in done.stdout) == (not plain)
+
+
+def test_engine_of_the_example(folder: Folder) -> None:
+    """The engine that .env.example names is where one is started; in a namespace, as sockets in /run are removed."""
+    (folder.path / ".env").write_text((folder.path / ".env.example").read_text())
+    folder.stand_in("docker", f"cd {folder.path}\n[ -e alive ] || exit 1\n{DOCKER}")
+    folder.stand_in("dockerd", f"touch {folder.path}/alive\nexec sleep 5")
+    done = run(folder, before="mount -t tmpfs tmpfs /run")
+    assert "Starting an engine: started dockerd as process " in "".join(steps(done))
 
 
 def test_no_keys(folder: Folder, tmp_path: Path) -> None:
