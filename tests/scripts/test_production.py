@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -291,6 +292,10 @@ def test_for_real(tmp_path: Path) -> None:
         assert "all is well" in told("./fix-docker-permissions.sh", "--check")
         assert inside("script-executor-health") == "The server is healthy.\n"
         assert inside("id", "-u") == "10001\n"
+        # Nothing that it could write to is needed for a large request.
+        (tmp_path / "large").write_text(json.dumps({"script": "wc -c", "stdin": "x" * 3_000_000}))
+        options = ("-H", "Content-Type: application/json", "-d", f"@{tmp_path}/large")
+        assert '"stdout":"3000000\\n"' in told("curl", "-sS", *options, f"http://127.0.0.1:{port}/execute")
         right = f"DOCKER_GID={os.stat('/var/run/docker.sock').st_gid}"
         told("./fix-docker-permissions.sh", "--fix", "--gid", "54321")
         told("docker-compose", "up", "-d", "--build")
