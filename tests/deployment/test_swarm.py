@@ -176,7 +176,12 @@ def test_keys_on_a_port_of_the_node(swarm: None, tmp_path: Path) -> None:
     """With the overlay nobody runs scripts without a key; on a fixed port an update ends the old one first."""
     name, port, key = "scripts-test-keys", free_port(), "Authorization: Bearer a-secret-of-some-length"
     service = f"{name}_script-executor"
-    settings = SETTINGS | {"REPLICAS": "1", "HOST_PORT": str(port), "UPDATE_ORDER": "stop-first", "API_KEYS_SECRET": name}
+    settings = SETTINGS | {
+        "REPLICAS": "1",
+        "HOST_PORT": str(port),
+        "UPDATE_ORDER": "stop-first",
+        "API_KEYS_SECRET": name,
+    }
     (tmp_path / "keys").write_text("first:a-secret-of-some-length\n")
     told("docker", "secret", "create", name, str(tmp_path / "keys"))
     files = ("-c", "docker-stack.yml", "-c", "deploy/stack.api-keys.yml")

@@ -149,7 +149,9 @@ def test_digests(folder: Folder, tmp_path: Path, plain: str) -> None:
     """No digest is sent as if it were a secret; where there is nothing else, no script is run, and that is told."""
     keys = tmp_path / "keys"
     keys.write_text(f" # ours: two\nfirst:sha256:{'0' * 64}\nsecond : sha256:{'1' * 64}\n{plain}")
-    folder.stand_in("curl", f"case $* in *' Bearer a-secret-of-some-length '*) echo '{SAID}' ;; *) echo refused ;; esac")
+    folder.stand_in(
+        "curl", f"case $* in *' Bearer a-secret-of-some-length '*) echo '{SAID}' ;; *) echo refused ;; esac"
+    )
     done = run(folder, API_KEYS_FILE=str(keys))
     assert done.returncode == 0, done.stderr
     assert (SAID in done.stdout) == bool(plain)
