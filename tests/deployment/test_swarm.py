@@ -173,28 +173,28 @@ def test_a_wrong_update(stack: None) -> None:
 
 
 def test_keys_on_a_port_of_the_node(swarm: None, tmp_path: Path) -> None:
-    """With the overlay nobody runs scripts without a key; on a fixed port an update ends the old one first."""
-    name, port, key = "scripts-test-keys", free_port(), "Authorization: Bearer a-secret-of-some-length"
+    """With the overlay nobody runs scripts without a key; other keys come with an update, on a port for one alone."""
+    name, port = "scripts-test-keys", free_port()
     service = f"{name}_script-executor"
-    settings = SETTINGS | {
-        "REPLICAS": "1",
-        "HOST_PORT": str(port),
-        "UPDATE_ORDER": "stop-first",
-        "API_KEYS_SECRET": name,
-    }
-    (tmp_path / "keys").write_text("first:a-secret-of-some-length\n")
-    told("docker", "secret", "create", name, str(tmp_path / "keys"))
-    files = ("-c", "docker-stack.yml", "-c", "deploy/stack.api-keys.yml")
-    told("docker", "stack", "deploy", *files, name, **settings)
+    settings = SETTINGS | {"REPLICAS": "1", "HOST_PORT": str(port), "UPDATE_ORDER": "stop-first"}
+
+    def deploy(secret: str, text: str) -> None:
+        (tmp_path / secret).write_text(text)
+        told("docker", "secret", "create", secret, str(tmp_path / secret))
+        files = ("-c", "docker-stack.yml", "-c", "deploy/stack.api-keys.yml")
+        told("docker", "stack", "deploy", *files, name, **settings, API_KEYS_SECRET=secret)
+
+    deploy("first-keys", f"first:{'1' * 16}\n")
     try:
-        wait_until(lambda: status(port, key) == "200", "a server", 90)
-        assert status(port) == "401"
+        wait_until(lambda: status(port, f"Authorization: Bearer {'1' * 16}") == "200", "a server", 90)
+        assert (status(port), status(port, f"Authorization: Bearer {'2' * 16}")) == ("401", "401")
         before = servers(service)
         seen = told("docker", "exec", before[0], "stat", "-c", "%a %u", "/run/secrets/api-keys")
         assert seen == "400 10001\n"
-        told("timeout", "120", "docker", "service", "update", "--detach=false", "--env-add", "LOG_LEVEL=warn", service)
-        wait_until(lambda: status(port, key) == "200", "another server", 60)
+        deploy("second-keys", f"second:{'2' * 16}\n")
+        wait_until(lambda: status(port, f"Authorization: Bearer {'2' * 16}") == "200", "another server", 90)
         assert not set(before) & set(servers(service))
+        assert status(port, f"Authorization: Bearer {'1' * 16}") == "401"
     finally:
         told("docker", "stack", "rm", name)
         wait_until(lambda: not servers(service), "no server", 90)
