@@ -73,6 +73,13 @@ read_dotenv() {
     done <.env
 }
 
+# The settings of both ways to run it.
+read_settings() {
+    read_dotenv
+    # This is where engines listen; said or not, one may be started there.
+    [ "${DOCKER_HOST:-}" != unix:///var/run/docker.sock ] || unset DOCKER_HOST
+}
+
 production() {
     # shellcheck source=deploy/production.sh
     . deploy/production.sh

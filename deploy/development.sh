@@ -71,9 +71,7 @@ prepare() {
     fi
     # To stop no room is needed.
     { echo $$ >.run/lock; } 2>/dev/null || true
-    read_dotenv
-    # This is where engines listen; said or not, one may be started there.
-    [ "${DOCKER_HOST:-}" != unix:///var/run/docker.sock ] || unset DOCKER_HOST
+    read_settings
     # The server knows nothing of the contexts of the docker command.
     export DOCKER_CONTEXT=default
     port=${HOST_PORT:-8080}
@@ -201,6 +199,7 @@ wait_until_ready() {
 
 run_first_script() {
     find_headers
+    [ -z "$no_secret" ] || { answer="(No script was run: $no_secret.)" && return; }
     answer=$(ask "$(server_pid)" 0 /execute "$first_script" "${headers[@]}") ||
         die "the first script fails: $answer; see $log"
 }

@@ -46,7 +46,7 @@ down() {
 prepare() {
     [ -n "$dry_run" ] || { mkdir -p .run 2>/dev/null && [ -w .run ]; } ||
         die "$PWD/.run is not to be written; run this as its owner, or root"
-    read_dotenv
+    read_settings
     port=${HOST_PORT:-8080}
 }
 
@@ -70,9 +70,10 @@ put_dotenv() {
 
 # Every later docker-compose needs the file's name as well; one that is not there the engine would make, as a folder.
 keep_keys() {
+    local files=${COMPOSE_FILE:-docker-compose.yml} overlay=deploy/compose.api-keys.yml
     [ -f "$API_KEYS_FILE" ] || die "API_KEYS_FILE=$API_KEYS_FILE is no file; put name:secret there for each key"
     write_dotenv API_KEYS_FILE "$(cd "$(dirname "$API_KEYS_FILE")" && pwd)/${API_KEYS_FILE##*/}"
-    [ -n "${COMPOSE_FILE:-}" ] || write_dotenv COMPOSE_FILE docker-compose.yml:deploy/compose.api-keys.yml
+    [[ $files == *$overlay* ]] || write_dotenv COMPOSE_FILE "$files${COMPOSE_PATH_SEPARATOR:-:}$overlay"
 }
 
 look_at_machine_for_compose() {
@@ -165,6 +166,7 @@ run_first_script() {
     local header options=()
     command -v curl >/dev/null || { answer="(Without curl no script was run.)" && return; }
     find_headers
+    [ -z "$no_secret" ] || { answer="(No script was run: $no_secret.)" && return; }
     for header in "${headers[@]}"; do
         options+=(-H "$header")
     done

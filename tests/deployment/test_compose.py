@@ -19,6 +19,7 @@ NAMES = {variable.name for section in VARIABLES.values() for variable in section
 INSIDE = {"HOST_PORT", "DOCKER_HOST"}  # the port is 8080 inside, and the socket where it is mounted
 
 # The keys that `docker stack deploy` obeys; others it skips with a word or without (docker/cli, compose/types).
+STACK, STACK_KEYS = PROJECT / "docker-stack.yml", PROJECT / "deploy/stack.api-keys.yml"
 STACK_SERVICE = {"image", "volumes", "environment", "read_only", "cap_drop", "stop_grace_period", "ports", "deploy"}
 STACK_DEPLOY = {"resources", "restart_policy", "replicas", "endpoint_mode", "update_config", "mode", "placement"}
 
@@ -53,6 +54,7 @@ def test_hardened() -> None:
     """The server's own container has no more than it needs, and only this machine reaches it unless told otherwise."""
     service = load(COMPOSE)["services"]["script-executor"]
     assert service["read_only"]
+    assert "tmpfs" not in service
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["group_add"] == ["${DOCKER_GID:-999}"]
@@ -61,7 +63,7 @@ def test_hardened() -> None:
     assert not {"privileged", "cap_add", "network_mode", "pid"} & set(service)
 
 
-@pytest.mark.parametrize("path", [COMPOSE, PROJECT / "docker-stack.yml"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [COMPOSE, STACK], ids=lambda path: path.name)
 def test_time_to_stop(path: Path) -> None:
     """It has the time that a stop takes at most: its drain and 25 seconds."""
     service = load(path)["services"]["script-executor"]
@@ -81,7 +83,7 @@ def test_overlay(path: Path) -> None:
     """It is about the service that there is, and says how it is used; what it adds is as hardened and as hidden."""
     services = load(path)["services"]
     assert "script-executor" in services
-    assert f"docker-compose -f docker-compose.yml -f deploy/{path.name} up -d" in path.read_text()
+    assert f"COMPOSE_FILE=docker-compose.yml:deploy/{path.name}\n" in path.read_text()
     for name in set(services) - {"script-executor"}:
         service = services[name]
         assert service["read_only"], name
@@ -94,15 +96,34 @@ def test_overlay(path: Path) -> None:
 
 def test_stack() -> None:
     """It has only what a stack obeys, the seed's three replicas behind one port, and variables that there are."""
-    stack = load(PROJECT / "docker-stack.yml")
+    stack = load(STACK)
     services = stack["services"]
     assert set(services) == {"script-executor", "script-executor-per-node"}
     for service in services.values():
         assert set(service) <= STACK_SERVICE
+        assert service["read_only"]
+        assert service["volumes"] == ["/var/run/docker.sock:/var/run/docker.sock"]
         assert set(service["deploy"]) <= STACK_DEPLOY
         assert set(service["environment"]) <= NAMES
         assert service["deploy"]["resources"]["limits"] == {"memory": "2G", "cpus": "1.0"}
     mesh = services["script-executor"]
     assert mesh["deploy"]["replicas"] == "${REPLICAS:-3}"
     assert (mesh["ports"][0]["target"], mesh["ports"][0]["published"]) == (8080, "${HOST_PORT:-8080}")
+    assert mesh["deploy"]["update_config"]["order"] == "${UPDATE_ORDER:-start-first}"
     assert services["script-executor-per-node"]["deploy"]["mode"] == "global"
+
+
+def test_stack_keys() -> None:
+    """Its overlay gives the keys to each form of the server, and to nobody else there."""
+    overlay = load(STACK_KEYS)
+    (secret,) = overlay["secrets"]
+    assert set(overlay["services"]) == set(load(STACK)["services"])
+    for service in overlay["services"].values():
+        (mounted,) = service["secrets"]
+        assert service == {
+            "environment": {"API_KEYS_FILE": f"/run/secrets/{mounted['target']}"}, "secrets": [mounted]
+        }  # fmt: skip
+        assert (mounted["source"], mounted["uid"]) == (secret, "10001")
+    said = STACK_KEYS.read_text()
+    assert "docker stack deploy -c docker-stack.yml -c deploy/stack.api-keys.yml scripts" in said
+    assert "deploy/stack.api-keys.yml" in STACK.read_text()

@@ -16,7 +16,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.engine.server_process import BUSYBOX, PROJECT, make_images, wait_until
+from tests.engine.server_process import BUSYBOX, PROJECT, free_port, make_images, wait_until
 from twisted_executor.source import INSTANCE_LABEL, LABEL
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
@@ -38,8 +38,8 @@ def told(*command: str, **environ: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[None]:
-    """Three servers."""
+def swarm() -> Iterator[None]:
+    """Of this node alone, which has all images."""
     if subprocess.run(["docker", "image", "inspect", BASE], capture_output=True, check=False).returncode:
         told("deploy/base-images.sh", "debian")
     make_images("busybox", "python")
@@ -49,21 +49,35 @@ def stack() -> Iterator[None]:
     told("docker", "build", "-t", SERVER, "--build-arg", f"BASE={BASE}", "--build-arg", f"DOCKER_GID={group}", ".")
     told("docker", "swarm", "init", "--advertise-addr", "127.0.0.1")
     try:
-        told("docker", "stack", "deploy", "-c", "docker-stack.yml", STACK, **SETTINGS)
-        wait_until(lambda: len(healthy()) == 3, "three healthy servers", 90)
         yield
-        told("docker", "stack", "rm", STACK)
-        wait_until(lambda: not servers(), "no servers", 90)
     finally:
         told("docker", "swarm", "leave", "--force")
 
 
-def servers() -> list[str]:
-    return told("docker", "ps", "-q", "--filter", f"label=com.docker.swarm.service.name={SERVICE}").split()
+@pytest.fixture(scope="module")
+def stack(swarm: None) -> Iterator[None]:
+    """Three servers."""
+    told("docker", "stack", "deploy", "-c", "docker-stack.yml", STACK, **SETTINGS)
+    wait_until(lambda: len(healthy()) == 3, "three healthy servers", 90)
+    yield
+    told("docker", "stack", "rm", STACK)
+    wait_until(lambda: not servers(), "no servers", 90)
+
+
+def servers(service: str = SERVICE) -> list[str]:
+    return told("docker", "ps", "-q", "--filter", f"label=com.docker.swarm.service.name={service}").split()
 
 
 def healthy() -> list[str]:
     return told("docker", "ps", "-q", "--filter", f"name={SERVICE}", "--filter", "health=healthy").split()
+
+
+def status(port: int, *headers: str) -> str:
+    """Of the answer to a script on a port of this node; 000 without one."""
+    options = [word for header in ("Content-Type: application/json", *headers) for word in ("-H", header)]
+    command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *options, "-d", '{"script": "echo hi"}']
+    url = f"http://127.0.0.1:{port}/execute"
+    return subprocess.run([*command, url], capture_output=True, text=True, timeout=60, check=False).stdout
 
 
 def instance(server: str) -> str:
@@ -156,6 +170,34 @@ def test_a_wrong_update(stack: None) -> None:
         assert right > 100
         assert failed == []
         assert before <= set(map(instance, healthy()))
+
+
+def test_keys_on_a_port_of_the_node(swarm: None, tmp_path: Path) -> None:
+    """With the overlay nobody runs scripts without a key; other keys come with an update, on a port for one alone."""
+    name, port = "scripts-test-keys", free_port()
+    service = f"{name}_script-executor"
+    settings = SETTINGS | {"REPLICAS": "1", "HOST_PORT": str(port), "UPDATE_ORDER": "stop-first"}
+
+    def deploy(secret: str, text: str) -> None:
+        (tmp_path / secret).write_text(text)
+        told("docker", "secret", "create", secret, str(tmp_path / secret))
+        files = ("-c", "docker-stack.yml", "-c", "deploy/stack.api-keys.yml")
+        told("docker", "stack", "deploy", *files, name, **settings, API_KEYS_SECRET=secret)
+
+    deploy("first-keys", f"first:{'1' * 16}\n")
+    try:
+        wait_until(lambda: status(port, f"Authorization: Bearer {'1' * 16}") == "200", "a server", 90)
+        assert (status(port), status(port, f"Authorization: Bearer {'2' * 16}")) == ("401", "401")
+        before = servers(service)
+        seen = told("docker", "exec", before[0], "stat", "-c", "%a %u", "/run/secrets/api-keys")
+        assert seen == "400 10001\n"
+        deploy("second-keys", f"second:{'2' * 16}\n")
+        wait_until(lambda: status(port, f"Authorization: Bearer {'2' * 16}") == "200", "another server", 90)
+        assert not set(before) & set(servers(service))
+        assert status(port, f"Authorization: Bearer {'1' * 16}") == "401"
+    finally:
+        told("docker", "stack", "rm", name)
+        wait_until(lambda: not servers(service), "no server", 90)
 
 
 def test_one_per_node(stack: None, engine: docker.APIClient) -> None:

@@ -179,7 +179,9 @@ def test_killed_half_way(moment: str, installed: Folder, left: Callable[[], list
 def test_keys_and_names(installed: Folder, tmp_path: Path) -> None:
     """The line to do it again has what such a server asks for, but no secret."""
     keys = tmp_path / "the keys"
-    keys.write_text("# ours\n\nfirst : a-secret-of-some-length\nsecond:another-secret-of-some-length\n")
+    keys.write_text(
+        f"# ours\n\nunknown:sha256:{'0' * 64}\nfirst : a-secret-of-some-length\nsecond:another-secret-of-some-length\n"
+    )
     environ = {"API_KEYS_FILE": str(keys), "ALLOWED_HOSTS": "scripts.example,other.example"}
     done = installed.start(HOST_PORT=str(free_port()), POOL_SIZE="1", **environ)
     assert "secret" not in done.stdout

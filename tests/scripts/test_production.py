@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -48,9 +49,9 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
         yield made
 
 
-def run(folder: Folder, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Folder, *arguments: str, before: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
     settings = {"DOCKER_SOCKET": str(folder.path.parent / "docker.sock"), "HOST_PORT": str(free_port())}
-    return folder.run(*arguments, **settings | environ)
+    return folder.run(*arguments, before=before, **settings | environ)
 
 
 def calls(folder: Folder) -> list[str]:
@@ -127,6 +128,44 @@ def test_keys(folder: Folder, tmp_path: Path) -> None:
     assert dotenv(folder).endswith(
         f"API_KEYS_FILE={keys}\nCOMPOSE_FILE=docker-compose.yml:deploy/compose.api-keys.yml\n"
     )
+
+
+def test_keys_beside_other_overlays(folder: Folder, tmp_path: Path) -> None:
+    """The overlay is put behind those that .env names, once."""
+    keys = tmp_path / "keys"
+    keys.write_text("first:a-secret-of-some-length\n")
+    (folder.path / ".env").write_text(
+        f"API_KEYS_FILE={keys}\nCOMPOSE_FILE=docker-compose.yml:deploy/compose.rootless.yml\n"
+    )
+    for _ in range(2):
+        assert run(folder).returncode == 0
+        assert [line for line in dotenv(folder).splitlines() if line.startswith("COMPOSE_FILE=")] == [
+            "COMPOSE_FILE=docker-compose.yml:deploy/compose.rootless.yml:deploy/compose.api-keys.yml"
+        ]
+
+
+@pytest.mark.parametrize("plain", ["", "last : a-secret-of-some-length\n"], ids=["digests only", "one is plain"])
+def test_digests(folder: Folder, tmp_path: Path, plain: str) -> None:
+    """No digest is sent as if it were a secret; where there is nothing else, no script is run, and that is told."""
+    keys = tmp_path / "keys"
+    keys.write_text(f" # ours: two\nfirst:sha256:{'0' * 64}\nsecond : sha256:{'1' * 64}\n{plain}")
+    folder.stand_in(
+        "curl", f"case $* in *' Bearer a-secret-of-some-length '*) echo '{SAID}' ;; *) echo refused ;; esac"
+    )
+    done = run(folder, API_KEYS_FILE=str(keys))
+    assert done.returncode == 0, done.stderr
+    assert (SAID in done.stdout) == bool(plain)
+    assert (f"(No script was run: {keys} has digests only.)\n" in done.stdout) == (not plain)
+    assert ('-H "Authorization: Bearer SECRET"' in done.stdout) == (not plain)
+
+
+def test_engine_of_the_example(folder: Folder) -> None:
+    """The engine that .env.example names is where one is started; in a namespace, as sockets in /run are removed."""
+    (folder.path / ".env").write_text((folder.path / ".env.example").read_text())
+    folder.stand_in("docker", f"cd {folder.path}\n[ -e alive ] || exit 1\n{DOCKER}")
+    folder.stand_in("dockerd", f"touch {folder.path}/alive\nexec sleep 5")
+    done = run(folder, before="mount -t tmpfs tmpfs /run")
+    assert "Starting an engine: started dockerd as process " in "".join(steps(done))
 
 
 def test_no_keys(folder: Folder, tmp_path: Path) -> None:
@@ -255,6 +294,10 @@ def test_for_real(tmp_path: Path) -> None:
         assert "all is well" in told("./fix-docker-permissions.sh", "--check")
         assert inside("script-executor-health") == "The server is healthy.\n"
         assert inside("id", "-u") == "10001\n"
+        # Nothing that it could write to is needed for a large request.
+        (tmp_path / "large").write_text(json.dumps({"script": "wc -c", "stdin": "x" * 3_000_000}))
+        options = ("-H", "Content-Type: application/json", "-d", f"@{tmp_path}/large")
+        assert '"stdout":"3000000\\n"' in told("curl", "-sS", *options, f"http://127.0.0.1:{port}/execute")
         right = f"DOCKER_GID={os.stat('/var/run/docker.sock').st_gid}"
         told("./fix-docker-permissions.sh", "--fix", "--gid", "54321")
         told("docker-compose", "up", "-d", "--build")
