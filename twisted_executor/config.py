@@ -164,7 +164,9 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
         _V("MAX_WAITING_BYTES", "64m", values.size(KIB, 1024 * GIB),
            "Requests that wait or run; as much again those on their way, and answers that are not read."),
         _V("QUEUE_SIZE", "100", values.integer(1, 1_000_000), "Requests that may wait for a container of one pool."),
-        _V("QUEUE_TIMEOUT", "30", values.duration(0, _DAY), "Seconds that a request may wait."),
+        _V("QUEUE_TIMEOUT", "30", values.duration(0, _DAY),
+           "Seconds that a request may wait for a container; before that as long again for its tenant's turn, with "
+           "TENANT_MAX_RUNNING."),
         _V("TENANT_MAX_RUNNING", "", values.integer(1, 1_000_000),
            "Requests of one tenant that are served at once, others of it wait; empty: any number.", None),
         _V("TENANT_MAX_WAITING", "100", values.integer(0, 1_000_000),
@@ -175,7 +177,7 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
            "The port; with compose the one on the host, which leads to 8080 inside."),
         _V("ALLOWED_HOSTS", "", values.hosts,
            "Names under which clients reach the server, beside localhost and every IP address; separated by commas; *: "
-           "any. Empty with API keys: any.", ()),
+           "any. Empty with API keys: any (not on METRICS_LISTEN).", ()),
         _V("API_KEYS_FILE", "", values.plain,
            "File with the keys that clients need, read again on SIGHUP: a line name:secret for each, or "
            "name:sha256:digest; empty: none needed."),
@@ -200,7 +202,8 @@ VARIABLES: Mapping[str, tuple[Variable, ...]] = {
     "Engine": (
         _V("DOCKER_HOST", "unix:///var/run/docker.sock", values.docker_host,
            "Where the engine listens: unix:// or tcp:// without TLS."),
-        _V("CONTAINER_RUNTIME", "", values.runtime, "Runtime of the containers, like runsc; empty: the engine's own."),
+        _V("CONTAINER_RUNTIME", "", values.runtime,
+           "Runtime of the containers, by the engine's name of it; empty: the engine's own. Only runc has been tried."),
         _V("REQUIRE_LIMITS", ",".join(LIMITS), values.words(*LIMITS),
            "Limits that the engine has to enforce, else the server is not ready; none: none. What is left out and does "
            "not hold is told by /health."),

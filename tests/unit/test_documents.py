@@ -19,6 +19,7 @@ FOR_OPERATORS = [ROOT / "README.md"] + [
     ROOT / f"docs/{name}.md"
     for name in (
         "air-gapped",
+        "api",
         "deployment",
         "kubernetes",
         "operations",
