@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
@@ -11,6 +12,11 @@ from twisted.web.server import Request
 from twisted_executor.boundaries import Answered, Execution
 from twisted_executor.errors import ExecutorError, Overloaded
 from twisted_executor.gate import too_large, traceparent
+
+
+def phrase(status: int) -> bytes:
+    """The words that belong to a status: Twisted has none for 422 and 429."""
+    return HTTPStatus(status).phrase.encode("ascii")
 
 
 class GuardedRequest(Request):
@@ -76,6 +82,10 @@ class GuardedRequest(Request):
         else:
             self.channel.arrived(len(data))
             self.content.write(data)
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """Set the status, with its words."""
+        super().setResponseCode(code, message or phrase(code))
 
     def getRequestHostname(self) -> bytes:
         """Always the same: Klein wants one for redirects, which we have none of, and fails on odd ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import count
 from typing import Any
 
@@ -48,8 +49,9 @@ def parse(data: bytes, heads: int = 0) -> list[Answer]:
         head, separator, data = data.partition(b"\r\n\r\n")
         assert separator, head
         first, *lines = head.decode("latin-1").split("\r\n")
-        version, status, _ = first.split(" ", 2)
+        version, status, words = first.split(" ", 2)
         assert version in ("HTTP/1.1", "HTTP/1.0")
+        assert words == HTTPStatus(int(status)).phrase
         pairs = [line.split(": ", 1) for line in lines]
         headers = {name.lower(): value for name, value in pairs}
         assert len(headers) == len(pairs), f"a header is there twice: {pairs}"
