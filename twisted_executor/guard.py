@@ -17,7 +17,7 @@ from twisted.web.server import Site
 from twisted_executor.boundaries import GONE, Answered
 from twisted_executor.errors import ExecutorError, InvalidRequest
 from twisted_executor.gate import Gate
-from twisted_executor.incoming import GuardedRequest, phrase
+from twisted_executor.incoming import PHRASES, GuardedRequest
 from twisted_executor.transports import flush
 
 HEAD_LIMIT = 10.0  # seconds from a request's first byte to the end of its headers
@@ -276,6 +276,6 @@ class GuardedSite(Site):
         else:
             request.refusal = error
             self._answered(request.answered(status, self.reactor.seconds()))
-        lines = [b"HTTP/1.1 %d %s" % (status, phrase(status))]
+        lines = [b"HTTP/1.1 %d %s" % (status, PHRASES[status])]
         lines += [name + b": " + value for name, value in headers]
         return b"\r\n".join([*lines, b"Connection: close", b"", body])

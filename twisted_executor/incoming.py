@@ -13,10 +13,8 @@ from twisted_executor.boundaries import Answered, Execution
 from twisted_executor.errors import ExecutorError, Overloaded
 from twisted_executor.gate import too_large, traceparent
 
-
-def phrase(status: int) -> bytes:
-    """The words that belong to a status: Twisted has none for 422 and 429."""
-    return HTTPStatus(status).phrase.encode("ascii")
+# The words that belong to a status; Twisted has none for 422 and 429.
+PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
 class GuardedRequest(Request):
@@ -85,7 +83,7 @@ class GuardedRequest(Request):
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         """Set the status, with its words."""
-        super().setResponseCode(code, message or phrase(code))
+        super().setResponseCode(code, message or PHRASES[code])
 
     def getRequestHostname(self) -> bytes:
         """Always the same: Klein wants one for redirects, which we have none of, and fails on odd ones."""

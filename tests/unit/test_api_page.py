@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.unit.web_client import error_kinds
 from twisted_executor.boundaries import Status
 from twisted_executor.config import VARIABLES
-from twisted_executor.errors import ExecutorError
 from twisted_executor.schema import MOST_STRING, MOST_STRINGS, MOST_TENANT, STRING_COST, Answer, Refusal, Request
 from twisted_executor.web import API, status_of
 
@@ -34,16 +34,9 @@ def names(cell: str) -> list[str]:
     return re.findall(r"`([\w-]+)`", cell)
 
 
-def kinds(kind: type[ExecutorError] = ExecutorError) -> Iterator[type[ExecutorError]]:
-    """All errors that a client can be told of."""
-    yield kind
-    for special in kind.__subclasses__():
-        yield from kinds(special)
-
-
 def refusals() -> set[tuple[int, str]]:
     """The status and the code of each."""
-    return {(status_of(kind("A sentence.")), kind.code) for kind in kinds()}
+    return {(status_of(kind("A sentence.")), kind.code) for kind in error_kinds()}
 
 
 def test_request() -> None:
@@ -84,7 +77,7 @@ def test_refusals() -> None:
 def test_readme() -> None:
     """The short form in the README has all codes as well."""
     table = README.split("| status | `code` |")[1].split("\n\n")[0]
-    assert {kind.code for kind in kinds()} <= set(names(table))
+    assert {kind.code for kind in error_kinds()} <= set(names(table))
 
 
 def test_routes() -> None:

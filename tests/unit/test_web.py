@@ -12,7 +12,7 @@ from twisted.internet.address import IPv4Address
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from zope.interface.verify import verifyObject
 
-from tests.unit.web_client import MOST, Answer, Connection, Server
+from tests.unit.web_client import MOST, Answer, Connection, Server, error_kinds
 from twisted_executor import errors
 from twisted_executor.boundaries import CanaryStats, Demand, ExecutorStats, HealthReport, IExecutor, IHealth, IMetrics
 from twisted_executor.errors import (
@@ -132,15 +132,9 @@ def test_executor_errors(error: ExecutorError, status: int, code: str, retry: st
     assert not connection.closed
 
 
-def _kinds(kind: type[ExecutorError]) -> Iterator[type[ExecutorError]]:
-    yield kind
-    for special in kind.__subclasses__():
-        yield from _kinds(special)
-
-
 def test_every_error_has_a_status() -> None:
     """Each kind of error is in the table, or its nearest general kind that is not "error" is; codes are unique."""
-    kinds = list(_kinds(ExecutorError))
+    kinds = list(error_kinds())
     assert {status_of(kind("A sentence.")) for kind in kinds} == {400, 401, 403, 404, 405, 413, 415, 422, 429, 500, 503}
     assert [kind for kind in kinds if status_of(kind("A sentence.")) == 500] == [ExecutorError]
     assert len({kind.code for kind in kinds}) == len(kinds)

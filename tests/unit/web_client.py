@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import count
@@ -16,6 +17,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from twisted_executor.boundaries import Answered, Outcome
+from twisted_executor.errors import ExecutorError
 from twisted_executor.keys import Keys
 from twisted_executor.metrics.collectors import Watched
 from twisted_executor.metrics.registry import Metrics
@@ -62,6 +64,13 @@ def parse(data: bytes, heads: int = 0) -> list[Answer]:
         answers.append(Answer(int(status), headers, data[:length]))
         data = data[length:]
     return answers
+
+
+def error_kinds(kind: type[ExecutorError] = ExecutorError) -> Iterator[type[ExecutorError]]:
+    """All errors that a client can be told of."""
+    yield kind
+    for special in kind.__subclasses__():
+        yield from error_kinds(special)
 
 
 class Connection:
